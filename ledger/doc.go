@@ -1,0 +1,45 @@
+// Package ledger is an append-only, signed, provable record of every decision
+// the hub takes: consents, accesses, refusals, releases, erasures.
+//
+// It keeps one promise: what [Sequencer.Propose] has returned is in the log
+// for good. A state change and its leaf commit in one database transaction or
+// not at all; the checkpoint over the leaf is signed before the caller hears
+// of it; and nobody, the operator included, can later change, drop, reorder or
+// insert a leaf without [VerifyLog], or anyone who kept an older checkpoint,
+// naming where it happened.
+//
+// # What is public
+//
+// A leaf is [LeafSize] bytes whatever it records, so that a stranger who reads
+// the whole log learns how many decisions there were, and nothing about whom:
+//
+//	version(1)=1 | class(1) | tag(32) | commitment(32) | envelope(32)
+//
+// The commitment is [Commit] of a random nonce and the canonical [Payload];
+// both live in erasable rows. Once the nonce is destroyed the commitment can
+// no longer be opened, or guessed at, and every proof over it still holds. The
+// tag is [SubjectTag] under a key that the household holds too: it can compute
+// the tags of its first, second, third … event and find them; to others they
+// are random. Leaves of no household carry a random tag. The envelope is the
+// SHA-256 of the sealed copy for the regulator, or zero where there is none.
+//
+// The tree over the leaves is that of RFC 6962 with SHA-256. It is served as
+// c2sp.org/tlog-tiles by [TileHandler]; its head is a c2sp.org/tlog-checkpoint,
+// a signed note:
+//
+//	wattveil.example/hub
+//	2
+//	<base64 of the root hash>
+//
+//	— wattveil.example/hub <base64 of key hash and Ed25519 signature>
+//
+// and a receipt is a c2sp.org/tlog-proof whose extra line carries the leaf, so
+// that payload, nonce and receipt together can be checked offline, by
+// [Verifier.Proof], by someone who knows nothing but the log's public key.
+//
+// # Versions
+//
+// Leaves and payloads begin with a version byte and are read strictly: what
+// this package would not have written, it does not read. A later version adds
+// a format beside the first and never changes what version 1 means.
+package ledger

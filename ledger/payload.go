@@ -1,0 +1,88 @@
+package ledger
+
+import "errors"
+
+// MaxPayload is the greatest length of an encoded payload, in bytes.
+const MaxPayload = 1 << 16
+
+// ErrPayload reports a payload that cannot be encoded, or bytes that are not
+// the canonical encoding of one. It never holds the payload's content.
+var ErrPayload = errors.New("ledger: malformed payload")
+
+// Kind is what a payload records.
+type Kind string
+
+// The kinds. Their spelling is part of the payload and never changes.
+const (
+	KindConsentRequest Kind = "consent.request"
+	KindConsentGrant   Kind = "consent.grant"
+	KindConsentDeny    Kind = "consent.deny"
+	KindConsentNarrow  Kind = "consent.narrow"
+	KindConsentRevoke  Kind = "consent.revoke"
+	KindConsentExpire  Kind = "consent.expire"
+	KindAccess         Kind = "access"
+	KindAccessDenied   Kind = "access.denied"
+	KindRelease        Kind = "release"
+	KindErasure        Kind = "erasure"
+	KindMapHead        Kind = "map_head"
+	KindAdmin          Kind = "admin"
+)
+
+// Class returns the public class of a kind, or 0 for an unknown one.
+func (k Kind) Class() Class {
+	switch k {
+	case KindConsentRequest, KindConsentGrant, KindConsentDeny, KindConsentNarrow, KindConsentRevoke, KindConsentExpire, KindAccess, KindAccessDenied:
+		return ClassEvent
+	case KindRelease:
+		return ClassRelease
+	case KindErasure:
+		return ClassErasure
+	case KindMapHead:
+		return ClassMapHead
+	case KindAdmin:
+		return ClassAdmin
+	}
+	return 0
+}
+
+// Payload is what a leaf commits to. Which fields a kind uses is its writer's
+// affair; a field that is not used is zero and takes no bytes.
+//
+// Subject, Recipient and Consent are 1 to 64 characters of A-Z a-z 0-9 . _ : -
+// where present; other strings are UTF-8. Names of people stand in none of them.
+type Payload struct {
+	Kind Kind
+	Time int64 // unix µs, when the leaf was sequenced; set by the sequencer
+
+	Subject     string // household
+	Recipient   string // third party
+	Purpose     string // code of the purpose
+	PurposeText Hash   // SHA-256 of the text the household was shown
+	Consent     string // id of the consent
+
+	UsagePoints []string // metering points asked or agreed for
+	Registers   []string // OBIS codes
+	Granularity string   // "interval", "hour", "day" or "month"
+
+	From, Until       int64  // unix s, half-open range of data asked or agreed for
+	KeyFrom, KeyUntil int32  // first and last UTC day (since 1970) whose block keys may be handed out, inclusive; accesses only
+	PermissionUntil   int64  // unix s, when the consent ends
+	Intervals         uint64 // upper bound on the intervals opened
+	Reason            string // stable code of a refusal
+	Session           Hash   // hash of the household's session, for its own readings
+	Terms             Hash   // hash of the canonical terms of the consent
+	Product           string // what was released
+	Day               int32  // UTC day (since 1970) released
+	Nodes             uint32 // number of nodes of the grid tree released
+	RhoNano           uint64 // privacy budget spent, in 1e-9 ρ (zCDP)
+	Digest            Hash   // SHA-256 of the signed release, or of the admin content
+	Detail            string // what was administered
+
+	// The chains, set by the sequencer: the number of this event in the
+	// household's and the recipient's chain, contiguous from 1, and the leaf
+	// hash of the one before, zero for the first.
+	SubjectSeq    uint64
+	SubjectPrev   Hash
+	RecipientSeq  uint64
+	RecipientPrev Hash
+}
