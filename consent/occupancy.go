@@ -1,0 +1,69 @@
+package consent
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/wattveil/wattveil/meter"
+)
+
+// Occupancy says that a household lives at a usage point from one instant
+// until another, in unix seconds UTC. An interval of readings belongs to whoever
+// lives there at its start. Occupancies of one usage point do not overlap.
+type Occupancy struct {
+	UsagePoint meter.UsagePoint
+	Household  Household
+	From       int64  // moved in
+	Until      int64  // moved out: the first instant that is not theirs; 0 = still there
+	Zone       string // IANA time zone of the usage point, for days and months
+	Node       string // leaf of the public grid tree that the usage point hangs on
+}
+
+// Holds reports whether an interval that starts at t belongs to o's household.
+func (o Occupancy) Holds(t int64) bool { return o.From <= t && t < o.end() }
+
+func (o Occupancy) end() int64 {
+	if o.Until == 0 {
+		return maxTime
+	}
+	return o.Until
+}
+
+// Scope is what a permit covers of one usage point: the intervals of the
+// registers that start in [From, Until), unix seconds UTC.
+type Scope struct {
+	UsagePoint meter.UsagePoint
+	Registers  []meter.Register // empty: every register (a household's reading of its own data)
+	From       int64
+	Until      int64
+	Zone       string // IANA time zone of the usage point
+}
+
+// cut returns the parts of [from, until) at the given usage points that the
+// occupancies hold, by usage point and time. What lies outside belongs to the
+// former or the next household and is in no scope.
+func cut(occupancies []Occupancy, points []meter.UsagePoint, registers []meter.Register, from, until int64) []Scope {
+	var scopes []Scope
+	for _, o := range occupancies {
+		s := Scope{UsagePoint: o.UsagePoint, Registers: registers, From: max(from, o.From), Until: min(until, o.end()), Zone: o.Zone}
+		if s.From < s.Until && slices.Contains(points, o.UsagePoint) {
+			scopes = append(scopes, s)
+		}
+	}
+	slices.SortFunc(scopes, func(a, b Scope) int {
+		return cmp.Or(cmp.Compare(a.UsagePoint, b.UsagePoint), cmp.Compare(a.From, b.From))
+	})
+	return scopes
+}
+
+// occupied returns the usage points of the occupancies that hold any instant of
+// [from, until), sorted, each once.
+func occupied(occupancies []Occupancy, from, until int64) []meter.UsagePoint {
+	var points []meter.UsagePoint
+	for _, o := range occupancies {
+		if max(from, o.From) < min(until, o.end()) {
+			points = append(points, o.UsagePoint)
+		}
+	}
+	return sortedPoints(points)
+}
