@@ -1,0 +1,60 @@
+package seal
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+// Every label of the formats. A label is the first field of whatever is
+// authenticated or derived, so that bytes of one kind never pass for another.
+const (
+	labelBlock        = "wattveil/seal/block"
+	labelBlockKey     = "wattveil/seal/block-key"
+	labelDayKeyWrap   = "wattveil/seal/day-key-wrap"
+	labelSpoolKeyWrap = "wattveil/seal/spool-key-wrap"
+	labelSpoolRecord  = "wattveil/seal/spool-record"
+	labelSignature    = "wattveil/seal/signature"
+)
+
+// fields is a run of length-prefixed fields: uint16 length, then the bytes;
+// integers big endian at their full width.
+type fields []byte
+
+func (f fields) text(s string) fields {
+	return append(binary.BigEndian.AppendUint16(f, uint16(len(s))), s...)
+}
+
+func (f fields) bytes(b []byte) fields {
+	return append(binary.BigEndian.AppendUint16(f, uint16(len(b))), b...)
+}
+
+func (f fields) byte(b byte) fields { return append(f, 0, 1, b) }
+
+func (f fields) uint32(v uint32) fields {
+	return binary.BigEndian.AppendUint32(append(f, 0, 4), v)
+}
+
+func (f fields) uint64(v uint64) fields {
+	return binary.BigEndian.AppendUint64(append(f, 0, 8), v)
+}
+
+// signed is what a writer signs: that it made this ciphertext under these
+// identifiers. Both are hashed, so that a signature can be checked, and shown,
+// without the ciphertext.
+func signed(bound, ciphertext []byte) []byte {
+	m := make([]byte, 0, len(labelSignature)+2*sha256.Size)
+	m = append(m, labelSignature...)
+	h := sha256.Sum256(bound)
+	m = append(m, h[:]...)
+	h = sha256.Sum256(ciphertext)
+	return append(m, h[:]...)
+}
+
+// verify checks a writer's signature.
+func verify(writer ed25519.PublicKey, bound, ciphertext, signature []byte) error {
+	if len(writer) != ed25519.PublicKeySize || !ed25519.Verify(writer, signed(bound, ciphertext), signature) {
+		return ErrSignature
+	}
+	return nil
+}
