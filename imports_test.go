@@ -31,7 +31,7 @@ var table = map[string]row{
 
 	"meter":                {},
 	"meter/profile":        {may: []string{"meter"}},
-	"meter/profile/sample": {},
+	"meter/profile/sample": {tests: []string{"meter", "meter/profile"}},
 
 	"ledger":            {},
 	"ledger/ledgertest": {may: []string{"ledger"}, support: true},
@@ -170,10 +170,10 @@ func mayImport(f file, to string) bool {
 	if slices.Contains(r.may, to) && !table[to].support {
 		return true
 	}
-	if r.support {
-		return table[to].support
+	if table[to].support {
+		return f.test || r.support
 	}
-	return f.test && (to == f.pkg || table[to].support || slices.Contains(r.tests, to))
+	return f.test && (to == f.pkg || slices.Contains(r.tests, to))
 }
 
 // Catches an outside package that enters unasked, or by a second door.
