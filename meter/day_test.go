@@ -1,6 +1,7 @@
 package meter_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/wattveil/wattveil/meter"
@@ -44,7 +45,7 @@ func TestParseDayRefuses(t *testing.T) {
 		"", "2018-10-32", "2019-02-29", "2018-13-01", "2018-00-10", "2018-1-1", "18-10-29",
 		"2018/10/29", " 2018-10-29", "2018-10-29 ", "2018-10-29T00:00:00Z", "-2018-10-29", "20181029",
 	} {
-		if d, err := meter.ParseDay(s); err != meter.ErrDay {
+		if d, err := meter.ParseDay(s); !errors.Is(err, meter.ErrDay) {
 			t.Errorf("ParseDay(%q) = %v, %v; want ErrDay", s, d, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package meter_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -21,10 +22,10 @@ func TestIdentifiers(t *testing.T) {
 		}
 	}
 	for _, s := range refuse {
-		if _, err := meter.ParseUsagePoint(s); err != meter.ErrUsagePoint {
+		if _, err := meter.ParseUsagePoint(s); !errors.Is(err, meter.ErrUsagePoint) {
 			t.Errorf("ParseUsagePoint(%q): %v; want ErrUsagePoint", s, err)
 		}
-		if _, err := meter.ParseUtility(s); err != meter.ErrUtility {
+		if _, err := meter.ParseUtility(s); !errors.Is(err, meter.ErrUtility) {
 			t.Errorf("ParseUtility(%q): %v; want ErrUtility", s, err)
 		}
 	}

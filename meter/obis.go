@@ -138,11 +138,8 @@ func (r Register) Signed() bool { return r.quantity() == 16 }
 // interval (time integrals 5 and 6), so that values add up over time and the
 // length of the interval bounds them. Other energies are counter states.
 func (r Register) PerInterval() bool {
-	switch r.Unit() {
-	case Wh, Varh, VAh:
-		return r[3] == 29 || r[3] == 30
-	}
-	return false
+	u := r.Unit()
+	return (u == Wh || u == Varh || u == VAh) && (r[3] == 29 || r[3] == 30)
 }
 
 // quantity returns value group C of an electricity register with the phase

@@ -2,6 +2,7 @@ package meter_test
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/wattveil/wattveil/meter"
@@ -41,12 +42,12 @@ func TestParseRegisterRefuses(t *testing.T) {
 		"1-0:1.29.0*2550", "1-0:1.29.0.255", "1-0:1.29.0*255 ", " 1-0:1.29.0*255", "+1-0:1.29.0*255", "1-0:1.29.-0*255",
 		"1-0:1.29.0*١",
 	} {
-		if r, err := meter.ParseRegister(s); err != meter.ErrRegister {
+		if r, err := meter.ParseRegister(s); !errors.Is(err, meter.ErrRegister) {
 			t.Errorf("ParseRegister(%q) = %v, %v; want ErrRegister", s, r, err)
 		}
 	}
 	r := meter.ActiveExport
-	if err := r.UnmarshalText([]byte("1-0:1.8.0")); err != meter.ErrRegister || r != meter.ActiveExport {
+	if err := r.UnmarshalText([]byte("1-0:1.8.0")); !errors.Is(err, meter.ErrRegister) || r != meter.ActiveExport {
 		t.Errorf("UnmarshalText of a reduced code: %v, %v; want the register untouched", r, err)
 	}
 }

@@ -127,12 +127,10 @@ func (s *Series) checker(l Limits) func(i int, v int64, q Quality) Reason {
 		latestEnd = math.MaxInt64
 	}
 	limit := int64(math.MaxInt64)
-	switch s.Register.Unit() {
-	case Wh, Varh, VAh:
-		if s.Register.PerInterval() {
-			limit = CapValue(l.CapWatts, s.Length)
-		}
-	case W, Var, VA:
+	switch u := s.Register.Unit(); {
+	case s.Register.PerInterval():
+		limit = CapValue(l.CapWatts, s.Length)
+	case u == W, u == Var, u == VA:
 		limit = max(l.CapWatts, 0)
 	}
 	signed := s.Register.Signed()

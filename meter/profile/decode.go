@@ -41,7 +41,7 @@ func NewDecoder(r io.Reader, o Options) (*Decoder, error) {
 	}
 	d := &Decoder{options: o, lines: bufio.NewReaderSize(r, MaxLine)}
 	magic, err := d.lines.Peek(len(gzipMagic))
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, d.readFault(err)
 	}
 	if bytes.Equal(magic, gzipMagic) {
@@ -53,7 +53,7 @@ func NewDecoder(r io.Reader, o Options) (*Decoder, error) {
 		d.lines = bufio.NewReaderSize(z, MaxLine)
 	}
 	line, err := d.readLine()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil, &Error{Kind: Empty}
 	}
 	if err != nil {
@@ -184,12 +184,13 @@ func (d *Decoder) readCells(line []byte, s *meter.Series) error {
 // The error is io.EOF after the last line, else an *Error.
 func (d *Decoder) readLine() ([]byte, error) {
 	line, err := d.lines.ReadSlice('\n')
-	if err == io.EOF && len(line) == 0 {
+	ended := errors.Is(err, io.EOF)
+	if ended && len(line) == 0 {
 		return nil, io.EOF
 	}
 	d.line++
 	switch {
-	case err == io.EOF:
+	case ended:
 		return nil, d.fault(UnterminatedLine, 0)
 	case errors.Is(err, bufio.ErrBufferFull):
 		return nil, d.fault(LineTooLong, 0)
