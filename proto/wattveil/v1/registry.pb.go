@@ -868,6 +868,98 @@ func (*MoveOutResponse) Descriptor() ([]byte, []int) {
 	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{16}
 }
 
+// IssueLetterCodeRequest names a household.
+type IssueLetterCodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The household.
+	Household     string `protobuf:"bytes,1,opt,name=household,proto3" json:"household,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueLetterCodeRequest) Reset() {
+	*x = IssueLetterCodeRequest{}
+	mi := &file_wattveil_v1_registry_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueLetterCodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueLetterCodeRequest) ProtoMessage() {}
+
+func (x *IssueLetterCodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_registry_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueLetterCodeRequest.ProtoReflect.Descriptor instead.
+func (*IssueLetterCodeRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *IssueLetterCodeRequest) GetHousehold() string {
+	if x != nil {
+		return x.Household
+	}
+	return ""
+}
+
+// IssueLetterCodeResponse carries the code.
+type IssueLetterCodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One-time code to print in the letter; the hub keeps only its hash.
+	LetterCode    string `protobuf:"bytes,1,opt,name=letter_code,json=letterCode,proto3" json:"letter_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueLetterCodeResponse) Reset() {
+	*x = IssueLetterCodeResponse{}
+	mi := &file_wattveil_v1_registry_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueLetterCodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueLetterCodeResponse) ProtoMessage() {}
+
+func (x *IssueLetterCodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_registry_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueLetterCodeResponse.ProtoReflect.Descriptor instead.
+func (*IssueLetterCodeResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *IssueLetterCodeResponse) GetLetterCode() string {
+	if x != nil {
+		return x.LetterCode
+	}
+	return ""
+}
+
 // PutRecipientsRequest names third parties.
 type PutRecipientsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -879,7 +971,7 @@ type PutRecipientsRequest struct {
 
 func (x *PutRecipientsRequest) Reset() {
 	*x = PutRecipientsRequest{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[17]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +983,7 @@ func (x *PutRecipientsRequest) String() string {
 func (*PutRecipientsRequest) ProtoMessage() {}
 
 func (x *PutRecipientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[17]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +996,7 @@ func (x *PutRecipientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRecipientsRequest.ProtoReflect.Descriptor instead.
 func (*PutRecipientsRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{17}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PutRecipientsRequest) GetRecipients() []*Recipient {
@@ -927,7 +1019,7 @@ type Recipient struct {
 
 func (x *Recipient) Reset() {
 	*x = Recipient{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[18]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1031,7 @@ func (x *Recipient) String() string {
 func (*Recipient) ProtoMessage() {}
 
 func (x *Recipient) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[18]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1044,7 @@ func (x *Recipient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recipient.ProtoReflect.Descriptor instead.
 func (*Recipient) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{18}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Recipient) GetId() string {
@@ -978,7 +1070,7 @@ type PutRecipientsResponse struct {
 
 func (x *PutRecipientsResponse) Reset() {
 	*x = PutRecipientsResponse{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[19]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1082,7 @@ func (x *PutRecipientsResponse) String() string {
 func (*PutRecipientsResponse) ProtoMessage() {}
 
 func (x *PutRecipientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[19]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1095,7 @@ func (x *PutRecipientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRecipientsResponse.ProtoReflect.Descriptor instead.
 func (*PutRecipientsResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{19}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{21}
 }
 
 var File_wattveil_v1_registry_proto protoreflect.FileDescriptor
@@ -1057,7 +1149,12 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"\x0eMoveOutRequest\x12\x1c\n" +
 	"\thousehold\x18\x01 \x01(\tR\thousehold\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\x03R\x02at\"\x11\n" +
-	"\x0fMoveOutResponse\"N\n" +
+	"\x0fMoveOutResponse\"6\n" +
+	"\x16IssueLetterCodeRequest\x12\x1c\n" +
+	"\thousehold\x18\x01 \x01(\tR\thousehold\":\n" +
+	"\x17IssueLetterCodeResponse\x12\x1f\n" +
+	"\vletter_code\x18\x01 \x01(\tR\n" +
+	"letterCode\"N\n" +
 	"\x14PutRecipientsRequest\x126\n" +
 	"\n" +
 	"recipients\x18\x01 \x03(\v2\x16.wattveil.v1.RecipientR\n" +
@@ -1065,14 +1162,15 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"\tRecipient\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"\x17\n" +
-	"\x15PutRecipientsResponse2\xed\x04\n" +
+	"\x15PutRecipientsResponse2\xcb\x05\n" +
 	"\x0fRegistryService\x12S\n" +
 	"\fPutUtilities\x12 .wattveil.v1.PutUtilitiesRequest\x1a!.wattveil.v1.PutUtilitiesResponse\x12S\n" +
 	"\fPutGridNodes\x12 .wattveil.v1.PutGridNodesRequest\x1a!.wattveil.v1.PutGridNodesResponse\x12V\n" +
 	"\rListGridNodes\x12!.wattveil.v1.ListGridNodesRequest\x1a\".wattveil.v1.ListGridNodesResponse\x12Y\n" +
 	"\x0ePutUsagePoints\x12\".wattveil.v1.PutUsagePointsRequest\x1a#.wattveil.v1.PutUsagePointsResponse\x12_\n" +
 	"\x10CreateHouseholds\x12$.wattveil.v1.CreateHouseholdsRequest\x1a%.wattveil.v1.CreateHouseholdsResponse\x12D\n" +
-	"\aMoveOut\x12\x1b.wattveil.v1.MoveOutRequest\x1a\x1c.wattveil.v1.MoveOutResponse\x12V\n" +
+	"\aMoveOut\x12\x1b.wattveil.v1.MoveOutRequest\x1a\x1c.wattveil.v1.MoveOutResponse\x12\\\n" +
+	"\x0fIssueLetterCode\x12#.wattveil.v1.IssueLetterCodeRequest\x1a$.wattveil.v1.IssueLetterCodeResponse\x12V\n" +
 	"\rPutRecipients\x12!.wattveil.v1.PutRecipientsRequest\x1a\".wattveil.v1.PutRecipientsResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
 
 var (
@@ -1087,7 +1185,7 @@ func file_wattveil_v1_registry_proto_rawDescGZIP() []byte {
 	return file_wattveil_v1_registry_proto_rawDescData
 }
 
-var file_wattveil_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_wattveil_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_wattveil_v1_registry_proto_goTypes = []any{
 	(*PutUtilitiesRequest)(nil),      // 0: wattveil.v1.PutUtilitiesRequest
 	(*Utility)(nil),                  // 1: wattveil.v1.Utility
@@ -1106,9 +1204,11 @@ var file_wattveil_v1_registry_proto_goTypes = []any{
 	(*CreatedHousehold)(nil),         // 14: wattveil.v1.CreatedHousehold
 	(*MoveOutRequest)(nil),           // 15: wattveil.v1.MoveOutRequest
 	(*MoveOutResponse)(nil),          // 16: wattveil.v1.MoveOutResponse
-	(*PutRecipientsRequest)(nil),     // 17: wattveil.v1.PutRecipientsRequest
-	(*Recipient)(nil),                // 18: wattveil.v1.Recipient
-	(*PutRecipientsResponse)(nil),    // 19: wattveil.v1.PutRecipientsResponse
+	(*IssueLetterCodeRequest)(nil),   // 17: wattveil.v1.IssueLetterCodeRequest
+	(*IssueLetterCodeResponse)(nil),  // 18: wattveil.v1.IssueLetterCodeResponse
+	(*PutRecipientsRequest)(nil),     // 19: wattveil.v1.PutRecipientsRequest
+	(*Recipient)(nil),                // 20: wattveil.v1.Recipient
+	(*PutRecipientsResponse)(nil),    // 21: wattveil.v1.PutRecipientsResponse
 }
 var file_wattveil_v1_registry_proto_depIdxs = []int32{
 	1,  // 0: wattveil.v1.PutUtilitiesRequest.utilities:type_name -> wattveil.v1.Utility
@@ -1117,23 +1217,25 @@ var file_wattveil_v1_registry_proto_depIdxs = []int32{
 	9,  // 3: wattveil.v1.PutUsagePointsRequest.points:type_name -> wattveil.v1.UsagePoint
 	12, // 4: wattveil.v1.CreateHouseholdsRequest.households:type_name -> wattveil.v1.NewHousehold
 	14, // 5: wattveil.v1.CreateHouseholdsResponse.households:type_name -> wattveil.v1.CreatedHousehold
-	18, // 6: wattveil.v1.PutRecipientsRequest.recipients:type_name -> wattveil.v1.Recipient
+	20, // 6: wattveil.v1.PutRecipientsRequest.recipients:type_name -> wattveil.v1.Recipient
 	0,  // 7: wattveil.v1.RegistryService.PutUtilities:input_type -> wattveil.v1.PutUtilitiesRequest
 	3,  // 8: wattveil.v1.RegistryService.PutGridNodes:input_type -> wattveil.v1.PutGridNodesRequest
 	6,  // 9: wattveil.v1.RegistryService.ListGridNodes:input_type -> wattveil.v1.ListGridNodesRequest
 	8,  // 10: wattveil.v1.RegistryService.PutUsagePoints:input_type -> wattveil.v1.PutUsagePointsRequest
 	11, // 11: wattveil.v1.RegistryService.CreateHouseholds:input_type -> wattveil.v1.CreateHouseholdsRequest
 	15, // 12: wattveil.v1.RegistryService.MoveOut:input_type -> wattveil.v1.MoveOutRequest
-	17, // 13: wattveil.v1.RegistryService.PutRecipients:input_type -> wattveil.v1.PutRecipientsRequest
-	2,  // 14: wattveil.v1.RegistryService.PutUtilities:output_type -> wattveil.v1.PutUtilitiesResponse
-	5,  // 15: wattveil.v1.RegistryService.PutGridNodes:output_type -> wattveil.v1.PutGridNodesResponse
-	7,  // 16: wattveil.v1.RegistryService.ListGridNodes:output_type -> wattveil.v1.ListGridNodesResponse
-	10, // 17: wattveil.v1.RegistryService.PutUsagePoints:output_type -> wattveil.v1.PutUsagePointsResponse
-	13, // 18: wattveil.v1.RegistryService.CreateHouseholds:output_type -> wattveil.v1.CreateHouseholdsResponse
-	16, // 19: wattveil.v1.RegistryService.MoveOut:output_type -> wattveil.v1.MoveOutResponse
-	19, // 20: wattveil.v1.RegistryService.PutRecipients:output_type -> wattveil.v1.PutRecipientsResponse
-	14, // [14:21] is the sub-list for method output_type
-	7,  // [7:14] is the sub-list for method input_type
+	17, // 13: wattveil.v1.RegistryService.IssueLetterCode:input_type -> wattveil.v1.IssueLetterCodeRequest
+	19, // 14: wattveil.v1.RegistryService.PutRecipients:input_type -> wattveil.v1.PutRecipientsRequest
+	2,  // 15: wattveil.v1.RegistryService.PutUtilities:output_type -> wattveil.v1.PutUtilitiesResponse
+	5,  // 16: wattveil.v1.RegistryService.PutGridNodes:output_type -> wattveil.v1.PutGridNodesResponse
+	7,  // 17: wattveil.v1.RegistryService.ListGridNodes:output_type -> wattveil.v1.ListGridNodesResponse
+	10, // 18: wattveil.v1.RegistryService.PutUsagePoints:output_type -> wattveil.v1.PutUsagePointsResponse
+	13, // 19: wattveil.v1.RegistryService.CreateHouseholds:output_type -> wattveil.v1.CreateHouseholdsResponse
+	16, // 20: wattveil.v1.RegistryService.MoveOut:output_type -> wattveil.v1.MoveOutResponse
+	18, // 21: wattveil.v1.RegistryService.IssueLetterCode:output_type -> wattveil.v1.IssueLetterCodeResponse
+	21, // 22: wattveil.v1.RegistryService.PutRecipients:output_type -> wattveil.v1.PutRecipientsResponse
+	15, // [15:23] is the sub-list for method output_type
+	7,  // [7:15] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -1150,7 +1252,7 @@ func file_wattveil_v1_registry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_registry_proto_rawDesc), len(file_wattveil_v1_registry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

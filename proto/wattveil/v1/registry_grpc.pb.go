@@ -25,6 +25,7 @@ const (
 	RegistryService_PutUsagePoints_FullMethodName   = "/wattveil.v1.RegistryService/PutUsagePoints"
 	RegistryService_CreateHouseholds_FullMethodName = "/wattveil.v1.RegistryService/CreateHouseholds"
 	RegistryService_MoveOut_FullMethodName          = "/wattveil.v1.RegistryService/MoveOut"
+	RegistryService_IssueLetterCode_FullMethodName  = "/wattveil.v1.RegistryService/IssueLetterCode"
 	RegistryService_PutRecipients_FullMethodName    = "/wattveil.v1.RegistryService/PutRecipients"
 )
 
@@ -49,6 +50,9 @@ type RegistryServiceClient interface {
 	// MoveOut ends a household's occupancies: intervals from then on belong to
 	// the next occupant.
 	MoveOut(ctx context.Context, in *MoveOutRequest, opts ...grpc.CallOption) (*MoveOutResponse, error)
+	// IssueLetterCode makes a new one-time letter code for a household whose
+	// letter was lost; codes not used before end.
+	IssueLetterCode(ctx context.Context, in *IssueLetterCodeRequest, opts ...grpc.CallOption) (*IssueLetterCodeResponse, error)
 	// PutRecipients registers third parties.
 	PutRecipients(ctx context.Context, in *PutRecipientsRequest, opts ...grpc.CallOption) (*PutRecipientsResponse, error)
 }
@@ -121,6 +125,16 @@ func (c *registryServiceClient) MoveOut(ctx context.Context, in *MoveOutRequest,
 	return out, nil
 }
 
+func (c *registryServiceClient) IssueLetterCode(ctx context.Context, in *IssueLetterCodeRequest, opts ...grpc.CallOption) (*IssueLetterCodeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(IssueLetterCodeResponse)
+	err := c.cc.Invoke(ctx, RegistryService_IssueLetterCode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *registryServiceClient) PutRecipients(ctx context.Context, in *PutRecipientsRequest, opts ...grpc.CallOption) (*PutRecipientsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PutRecipientsResponse)
@@ -152,6 +166,9 @@ type RegistryServiceServer interface {
 	// MoveOut ends a household's occupancies: intervals from then on belong to
 	// the next occupant.
 	MoveOut(context.Context, *MoveOutRequest) (*MoveOutResponse, error)
+	// IssueLetterCode makes a new one-time letter code for a household whose
+	// letter was lost; codes not used before end.
+	IssueLetterCode(context.Context, *IssueLetterCodeRequest) (*IssueLetterCodeResponse, error)
 	// PutRecipients registers third parties.
 	PutRecipients(context.Context, *PutRecipientsRequest) (*PutRecipientsResponse, error)
 	mustEmbedUnimplementedRegistryServiceServer()
@@ -181,6 +198,9 @@ func (UnimplementedRegistryServiceServer) CreateHouseholds(context.Context, *Cre
 }
 func (UnimplementedRegistryServiceServer) MoveOut(context.Context, *MoveOutRequest) (*MoveOutResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method MoveOut not implemented")
+}
+func (UnimplementedRegistryServiceServer) IssueLetterCode(context.Context, *IssueLetterCodeRequest) (*IssueLetterCodeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method IssueLetterCode not implemented")
 }
 func (UnimplementedRegistryServiceServer) PutRecipients(context.Context, *PutRecipientsRequest) (*PutRecipientsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PutRecipients not implemented")
@@ -314,6 +334,24 @@ func _RegistryService_MoveOut_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RegistryService_IssueLetterCode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(IssueLetterCodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegistryServiceServer).IssueLetterCode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RegistryService_IssueLetterCode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegistryServiceServer).IssueLetterCode(ctx, req.(*IssueLetterCodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RegistryService_PutRecipients_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PutRecipientsRequest)
 	if err := dec(in); err != nil {
@@ -362,6 +400,10 @@ var RegistryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "MoveOut",
 			Handler:    _RegistryService_MoveOut_Handler,
+		},
+		{
+			MethodName: "IssueLetterCode",
+			Handler:    _RegistryService_IssueLetterCode_Handler,
 		},
 		{
 			MethodName: "PutRecipients",

@@ -1,0 +1,126 @@
+package release
+
+import (
+	"context"
+	"errors"
+
+	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/dp"
+	"github.com/wattveil/wattveil/privacy/seal"
+)
+
+// Errors.
+var (
+	// ErrWindowClosed says that a day takes no more contributions.
+	ErrWindowClosed = errors.New("release: window closed")
+	// ErrOverBudget says that a reservation would exceed the year's cap.
+	ErrOverBudget = errors.New("release: over budget")
+	// ErrNotFound says that there is no such window or release.
+	ErrNotFound = errors.New("release: not found")
+)
+
+// WindowState is how far a day's window has come. It only ever moves forward.
+type WindowState uint8
+
+// The states of a window.
+const (
+	WindowOpen      WindowState = 1 // takes contributions
+	WindowClosing   WindowState = 2 // takes none; not published yet
+	WindowPublished WindowState = 3 // published, or given up for want of budget; its key still exists
+	WindowClosed    WindowState = 4 // key destroyed, spool deleted
+)
+
+// Window is one UTC day's window.
+type Window struct {
+	Day            meter.Day
+	State          WindowState
+	PublicKey      []byte // contributions are sealed to it
+	WrappedPrivate []byte // under the key service's key of this window; empty once closed
+	Attempts       int    // reservations made for it so far
+}
+
+// Reservation is a spend of budget before anything is computed.
+type Reservation struct {
+	ID      string // unique: "PRODUCT/DAY/ATTEMPT"
+	Product string
+	Day     meter.Day // the block that is charged
+	Year    int       // calendar year of Day, UTC
+	Rho     dp.Rho
+	Cap     dp.Rho // of the year
+}
+
+// Published is a release as stored.
+type Published struct {
+	ID        string // "PRODUCT/DAY"
+	Product   string
+	Day       meter.Day
+	Body      []byte // canonical JSON of Body
+	Signature []byte // Ed25519 over signatureLabel ‖ Body
+	PublicKey []byte
+	LeafIndex uint64
+}
+
+// Tx is what publishing needs of the sequencing transaction.
+type Tx interface {
+	ledger.Tx
+	// PutRelease stores a release; its ID must be new.
+	PutRelease(ctx context.Context, p Published) error
+	// MoveWindow moves a window from one state to the next; ErrWindowClosed if it
+	// is not in from.
+	MoveWindow(ctx context.Context, day meter.Day, from, to WindowState) error
+}
+
+// Node is a node of the public grid tree.
+type Node struct {
+	ID, Parent  string
+	Level       int
+	Kind        string
+	UsagePoints uint64 // registered at or below it: public, from the asset register
+}
+
+// Store is what this package reads and writes outside the sequencing
+// transaction. Every write is durable at return. Safe for concurrent use.
+type Store interface {
+	// Window returns a day's window or ErrNotFound; PutWindow adds one unless the
+	// day has one already; Windows lists those before WindowClosed, oldest first;
+	// LastWindow returns the latest day that has one, or ErrNotFound.
+	Window(ctx context.Context, day meter.Day) (Window, error)
+	PutWindow(ctx context.Context, w Window) error
+	Windows(ctx context.Context) ([]Window, error)
+	LastWindow(ctx context.Context) (meter.Day, error)
+
+	// BeginClosing moves a window from open to closing, after the transactions
+	// that are adding contributions to it have ended; harmless when it is closing
+	// already.
+	BeginClosing(ctx context.Context, day meter.Day) error
+	// Reserve spends budget in one transaction that locks the year, and counts
+	// the window's attempt; ErrOverBudget spends nothing.
+	Reserve(ctx context.Context, r Reservation) error
+	// EndClosing deletes the spool and the wrapped key of a published window and
+	// moves it to closed.
+	EndClosing(ctx context.Context, day meter.Day) error
+	// GiveUp moves a closing window to published without a release.
+	GiveUp(ctx context.Context, day meter.Day) error
+
+	// SpoolKeys returns the wraps of a window's spool keys.
+	SpoolKeys(ctx context.Context, day meter.Day) ([]seal.SpoolKeyWrap, error)
+	// SpoolRecords calls yield with every record of a window, in any order.
+	SpoolRecords(ctx context.Context, day meter.Day, yield func(seal.SpoolRecord) error) error
+	// WriterKeys returns the registered Ed25519 keys of writers.
+	WriterKeys(ctx context.Context, ids []seal.WriterID) (map[seal.WriterID][]byte, error)
+	// Nodes returns the public grid tree, parents first.
+	Nodes(ctx context.Context) ([]Node, error)
+	// HouseholdNodes returns, for every household that lives somewhere during the
+	// day, the leaf node that it counts in: that of its first usage point by
+	// name, from the register alone. Erased households are absent.
+	HouseholdNodes(ctx context.Context, day meter.Day) (map[consent.Household]string, error)
+	// PutConflict reports intervals stated twice with the same revision.
+	PutConflict(ctx context.Context, point meter.UsagePoint, day meter.Day, intervals int, seenAt int64) error
+}
+
+// Ledger sequences leaves; *ledger.Sequencer is one.
+type Ledger[T Tx] interface {
+	Propose(ctx context.Context, requestID string, fn func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error)) (ledger.Receipt, error)
+}

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"context"
+
+	"github.com/wattveil/wattveil/ledger"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server/store"
+)
+
+// auditService implements AuditService.
+type auditService struct {
+	wattveilv1.UnimplementedAuditServiceServer
+	store *store.Store
+	vkey  string
+}
+
+// ListEvents lists the events that concern the caller, newest first.
+func (a *auditService) ListEvents(ctx context.Context, req *wattveilv1.ListEventsRequest) (*wattveilv1.ListEventsResponse, error) {
+	size, err := pageSize(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	owner := ownerOf(caller(ctx))
+	page, next, err := a.store.ListEvents(ctx, owner, ledger.Kind(req.GetKind()), req.GetPageToken(), size)
+	if err != nil {
+		return nil, err
+	}
+	resp := &wattveilv1.ListEventsResponse{NextPageToken: next}
+	for _, e := range page {
+		p, err := ledger.DecodePayload(e.Payload)
+		if err != nil {
+			return nil, err
+		}
+		resp.Events = append(resp.Events, &wattveilv1.Event{
+			Index: e.Index, Kind: string(p.Kind), Time: p.Time / 1_000_000, Recipient: p.Recipient, RecipientName: e.RecipientName,
+			Purpose: p.Purpose, ConsentId: p.Consent, From: p.From, Until: p.Until, Intervals: p.Intervals, Reason: p.Reason,
+		})
+	}
+	return resp, nil
+}
+
+// GetReceipt proves one event to those it concerns; to everyone else it does
+// not exist.
+func (a *auditService) GetReceipt(ctx context.Context, req *wattveilv1.GetReceiptRequest) (*wattveilv1.GetReceiptResponse, error) {
+	e, err := a.store.ReadEntry(ctx, req.GetIndex())
+	if err != nil {
+		return nil, err
+	}
+	p := caller(ctx)
+	switch {
+	case p.Kind == RegulatorKind:
+	case p.Kind == HouseholdKind && e.Subject == p.ID:
+	case p.Kind == RecipientKind && e.Recipient == p.ID:
+	default:
+		return nil, store.ErrNotFound
+	}
+	r, err := receiptToWire(ctx, a.store, ledger.Receipt{Index: e.Index, Leaf: e.Leaf, Payload: e.Payload, Nonce: e.Nonce})
+	if err != nil {
+		return nil, err
+	}
+	return &wattveilv1.GetReceiptResponse{Receipt: r}, nil
+}
+
+// GetCheckpoint returns the newest signed checkpoint.
+func (a *auditService) GetCheckpoint(ctx context.Context, _ *wattveilv1.GetCheckpointRequest) (*wattveilv1.GetCheckpointResponse, error) {
+	note, err := a.store.Checkpoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &wattveilv1.GetCheckpointResponse{Checkpoint: string(note), VerifierKey: a.vkey}, nil
+}

@@ -1,0 +1,217 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/privacy/seal"
+	"github.com/wattveil/wattveil/server/store"
+)
+
+// committer stores prepared batches. Each of its goroutines takes whatever
+// waits and stores it in one transaction: grouping arises because one commit is
+// under way, without timers.
+//
+// If power fails before a transaction commits, nothing of its batches is stored
+// and none was acknowledged; after it commits, all of them are. When the
+// outcome of a commit is unknown the same batches are stored again: the batch
+// id then finds what the first attempt left.
+type committer struct {
+	store  *store.Store
+	writer *seal.Writer
+	queue  chan *waiting
+	done   chan struct{} // closed by close; the goroutines then end
+	group  sync.WaitGroup
+	log    *slog.Logger
+}
+
+type waiting struct {
+	ctx    context.Context
+	p      *prepared
+	result chan committed
+}
+
+type committed struct {
+	outcome store.BatchOutcome
+	err     error
+}
+
+// Bounds of one transaction; whichever is reached first ends the group.
+const (
+	maxBatchesPerCommit = 64
+	maxBlocksPerCommit  = 20_000
+	// commitAttempts bounds retries of a transaction whose outcome is unknown or
+	// that lost a race; the stream then ends and its client sends again.
+	commitAttempts = 5
+)
+
+func newCommitter(s *store.Store, w *seal.Writer, goroutines int, log *slog.Logger) *committer {
+	c := &committer{store: s, writer: w, queue: make(chan *waiting, maxBatchesPerCommit), done: make(chan struct{}), log: log}
+	for range goroutines {
+		c.group.Go(c.run)
+	}
+	return c
+}
+
+// commit stores the batch and returns after the transaction that holds it has
+// committed.
+func (c *committer) commit(ctx context.Context, p *prepared) (store.BatchOutcome, error) {
+	w := &waiting{ctx: ctx, p: p, result: make(chan committed, 1)}
+	select {
+	case c.queue <- w:
+	case <-ctx.Done():
+		return store.BatchOutcome{}, ctx.Err()
+	case <-c.done:
+		return store.BatchOutcome{}, ledger.ErrClosed
+	}
+	select {
+	case r := <-w.result:
+		return r.outcome, r.err
+	case <-ctx.Done(): // the batch may still be stored; its client will ask again
+		return store.BatchOutcome{}, ctx.Err()
+	case <-c.done:
+		select {
+		case r := <-w.result:
+			return r.outcome, r.err
+		default:
+			return store.BatchOutcome{}, ledger.ErrClosed
+		}
+	}
+}
+
+// close stops the goroutines after the transactions under way.
+func (c *committer) close() {
+	close(c.done)
+	c.group.Wait()
+}
+
+func (c *committer) run() {
+	for {
+		select {
+		case first := <-c.queue:
+			c.store1(c.gather(first))
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// gather takes what else waits, up to the bounds of one transaction.
+func (c *committer) gather(first *waiting) []*waiting {
+	group := []*waiting{first}
+	blocks := len(first.p.batch.Blocks)
+	for len(group) < maxBatchesPerCommit && blocks < maxBlocksPerCommit {
+		select {
+		case w := <-c.queue:
+			if w.ctx.Err() != nil {
+				continue // nobody waits for the answer; the client will send again
+			}
+			group = append(group, w)
+			blocks += len(w.p.batch.Blocks)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// store1 stores one group in one transaction and answers its callers.
+func (c *committer) store1(group []*waiting) {
+	outcomes, err := c.attempt(group)
+	for i, w := range group {
+		if err != nil {
+			w.result <- committed{err: err}
+			continue
+		}
+		w.result <- committed{outcome: outcomes[i]}
+	}
+}
+
+func (c *committer) attempt(group []*waiting) ([]store.BatchOutcome, error) {
+	// The transaction outlives the calls that wait for it: one client's leaving
+	// must not undo the batches of the others.
+	ctx, cancel := context.WithTimeout(context.Background(), unaryTimeout)
+	defer cancel()
+	unknown := false
+	for n := range commitAttempts {
+		batches, err := c.carry(group)
+		if err != nil {
+			return nil, err
+		}
+		outcomes, err := c.store.CommitBatches(ctx, batches)
+		if err == nil {
+			c.known(batches)
+			if unknown { // an attempt of our own may have stored them: not the client's repetition
+				for i := range outcomes {
+					if outcomes[i].Result == store.Duplicate {
+						outcomes[i].Result = store.Stored
+					}
+				}
+			}
+			return outcomes, nil
+		}
+		unknown = unknown || errors.Is(err, ledger.ErrUnknownOutcome)
+		if !errors.Is(err, ledger.ErrUnknownOutcome) && !errors.Is(err, store.ErrRetry) || n == commitAttempts-1 {
+			return nil, err
+		}
+		c.log.LogAttrs(ctx, slog.LevelWarn, "storing readings again", slog.Int("attempt", n+2), slog.String("cause", err.Error()))
+		select {
+		case <-time.After(time.Duration(10<<(2*n)) * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return nil, fmt.Errorf("storing readings: %w", store.ErrUnavailable)
+}
+
+// carry adds to the group's first batches the wraps of every key they were
+// sealed under that is not known to be stored.
+func (c *committer) carry(group []*waiting) ([]store.Batch, error) {
+	batches := make([]store.Batch, len(group))
+	carried := map[string]bool{}
+	for i, w := range group {
+		b := w.p.batch
+		b.Wraps, b.SpoolKeys = nil, nil
+		for _, t := range w.p.targets {
+			wrap, known, err := c.writer.Wrap(t.target, t.day)
+			if err != nil {
+				return nil, fmt.Errorf("wrapping day key: %w", err)
+			}
+			id := fmt.Sprint(t.day, t.target.Generation, t.target.Household)
+			if !known && !carried[id] {
+				carried[id] = true
+				b.Wraps = append(b.Wraps, wrap)
+			}
+		}
+		for _, d := range w.p.windows {
+			wrap, known, err := c.writer.SpoolKey(d.day, d.key)
+			if err != nil {
+				return nil, fmt.Errorf("wrapping spool key: %w", err)
+			}
+			id := fmt.Sprint("window ", d.day)
+			if !known && !carried[id] {
+				carried[id] = true
+				b.SpoolKeys = append(b.SpoolKeys, wrap)
+			}
+		}
+		batches[i] = b
+	}
+	return batches, nil
+}
+
+// known tells the writer which wraps are certainly stored.
+func (c *committer) known(batches []store.Batch) {
+	for _, b := range batches {
+		for _, w := range b.Wraps {
+			c.writer.Committed(w.Household, w.Generation, w.Day)
+		}
+		for _, k := range b.SpoolKeys {
+			c.writer.CommittedSpool(k.Day)
+		}
+	}
+}

@@ -1,0 +1,275 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/wattveil/wattveil/privacy/release"
+)
+
+// Config says how a hub runs. Its zero value is not valid; LoadConfig reads one
+// from YAML and refuses unknown keys. Relative paths are taken from the
+// directory of the file.
+type Config struct {
+	// Origin is the name of the ledger, a schema-less URL such as
+	// "hub.example/ledger". It never changes over the life of a hub.
+	Origin string `yaml:"origin"`
+	// Store is "sqlite:PATH" or a postgres:// URL.
+	Store string `yaml:"store"`
+	// Keys names the key service; exactly one of its fields is set.
+	Keys KeysConfig `yaml:"keys"`
+	// GRPC is the listener for utilities, third parties and operators; mutual
+	// TLS always.
+	GRPC ListenConfig `yaml:"grpc"`
+	// HTTP is the listener for REST, pages, tiles and health. Without a
+	// certificate it must listen on a loopback address.
+	HTTP ListenConfig `yaml:"http"`
+	// Roles that this process runs; empty means all. Splitting them over
+	// processes is not served by this version: any other list is refused.
+	Roles []string `yaml:"roles"`
+	// Release is the plan of publications; its zero value is the default plan.
+	Release release.Plan `yaml:"release"`
+	// Ingest bounds the work on readings.
+	Ingest IngestConfig `yaml:"ingest"`
+}
+
+// KeysConfig names the key service.
+type KeysConfig struct {
+	// Keyring is the directory of a local keyring: for one machine only.
+	Keyring string `yaml:"keyring"`
+	// Vault is a Vault transit engine.
+	Vault *VaultConfig `yaml:"vault"`
+}
+
+// VaultConfig reaches a Vault transit engine.
+type VaultConfig struct {
+	// Address such as "https://vault.example:8200".
+	Address string `yaml:"address"`
+	// Mount of the transit engine; "transit" if empty.
+	Mount string `yaml:"mount"`
+	// Prefix of every key's name in Vault; "wattveil-" if empty.
+	Prefix string `yaml:"prefix"`
+	// Namespace, for servers that have them.
+	Namespace string `yaml:"namespace"`
+	// CAFile verifies the server; the system's roots if empty.
+	CAFile string `yaml:"ca_file"`
+	// TokenFile holds a token; or RoleID and SecretIDFile log in by AppRole.
+	TokenFile    string `yaml:"token_file"`
+	RoleID       string `yaml:"role_id"`
+	SecretIDFile string `yaml:"secret_id_file"`
+}
+
+// ListenConfig is one listener.
+type ListenConfig struct {
+	// Listen is host:port; port 0 picks a free one.
+	Listen string `yaml:"listen"`
+	// Cert and Key are PEM files of the server's certificate.
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+	// ClientCA is the PEM file that client certificates are verified with.
+	ClientCA string `yaml:"client_ca"`
+}
+
+// IngestConfig bounds the work on readings; zero values mean the defaults.
+type IngestConfig struct {
+	// Committers is how many transactions store readings at once: 2 with
+	// PostgreSQL, 1 with SQLite, which has one writer.
+	Committers int `yaml:"committers"`
+	// MaxMessageBytes bounds one message; 4 MiB if zero.
+	MaxMessageBytes int `yaml:"max_message_bytes"`
+	// StreamWindow is how many batches of one stream may be under way; 8 if
+	// zero.
+	StreamWindow int `yaml:"stream_window"`
+	// SlowReader is how long an answer may wait for its client to read it before
+	// the stream is ended; 30 s if zero.
+	SlowReader time.Duration `yaml:"slow_reader"`
+	// FutureSlack is how far an interval may end after the hub's clock; 5 min if
+	// zero.
+	FutureSlack time.Duration `yaml:"future_slack"`
+}
+
+// ErrConfig says that a configuration is not valid; the wrapped text names the
+// key and never its value where that may be a secret.
+var ErrConfig = errors.New("server: configuration")
+
+// LoadConfig reads and validates the YAML file at path.
+func LoadConfig(path string) (Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	c, err := ParseConfig(b)
+	if err != nil {
+		return Config{}, err
+	}
+	c.resolve(filepath.Dir(path))
+	return c, nil
+}
+
+// ParseConfig parses and validates YAML. Unknown keys, more than one document
+// and values out of range are errors.
+func ParseConfig(b []byte) (Config, error) {
+	var c Config
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(&c); err != nil {
+		return Config{}, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return Config{}, fmt.Errorf("%w: more than one document", ErrConfig)
+	}
+	c.setDefaults()
+	return c, c.Validate()
+}
+
+func (c *Config) setDefaults() {
+	if c.Release.IsZero() {
+		c.Release = release.DefaultPlan()
+	}
+	in := &c.Ingest
+	if in.Committers == 0 {
+		in.Committers = 1
+		if strings.HasPrefix(c.Store, "postgres") {
+			in.Committers = 2
+		}
+	}
+	if in.MaxMessageBytes == 0 {
+		in.MaxMessageBytes = 4 << 20
+	}
+	if in.StreamWindow == 0 {
+		in.StreamWindow = 8
+	}
+	if in.SlowReader == 0 {
+		in.SlowReader = 30 * time.Second
+	}
+	if in.FutureSlack == 0 {
+		in.FutureSlack = 5 * time.Minute
+	}
+}
+
+// Validate checks the configuration without touching the file system or the
+// network.
+func (c *Config) Validate() error {
+	fail := func(format string, a ...any) error {
+		return fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, a...))
+	}
+	if c.Origin == "" || strings.Contains(c.Origin, "://") || strings.ContainsAny(c.Origin, " +\n\t") {
+		return fail("origin must be a schema-less URL such as hub.example/ledger")
+	}
+	switch {
+	case strings.HasPrefix(c.Store, "sqlite:") && len(c.Store) > len("sqlite:"):
+	case strings.HasPrefix(c.Store, "postgres://"), strings.HasPrefix(c.Store, "postgresql://"):
+		if _, err := url.Parse(c.Store); err != nil {
+			return fail("store is not a valid URL")
+		}
+	default:
+		return fail("store must be sqlite:PATH or postgres://…")
+	}
+	if (c.Keys.Keyring == "") == (c.Keys.Vault == nil) {
+		return fail("keys must name either keyring or vault")
+	}
+	if v := c.Keys.Vault; v != nil {
+		if v.Address == "" {
+			return fail("keys.vault.address is missing")
+		}
+		if (v.TokenFile == "") == (v.RoleID == "") {
+			return fail("keys.vault must have either token_file or role_id")
+		}
+		if (v.RoleID == "") != (v.SecretIDFile == "") {
+			return fail("keys.vault.role_id and secret_id_file belong together")
+		}
+	}
+	if err := c.GRPC.validate("grpc"); err != nil {
+		return err
+	}
+	if c.GRPC.Cert == "" || c.GRPC.ClientCA == "" {
+		return fail("grpc needs cert, key and client_ca: mutual TLS is not optional")
+	}
+	if err := c.HTTP.validate("http"); err != nil {
+		return err
+	}
+	if c.HTTP.Cert == "" && !loopback(c.HTTP.Listen) {
+		return fail("http without a certificate must listen on a loopback address")
+	}
+	if len(c.Roles) > 0 && !allRoles(c.Roles) {
+		return fail("roles: this version runs all roles in one process (%s)", strings.Join(roleNames, ", "))
+	}
+	if in := c.Ingest; in.Committers < 1 || in.Committers > 64 || in.MaxMessageBytes < 4096 || in.MaxMessageBytes > 64<<20 ||
+		in.StreamWindow < 1 || in.StreamWindow > 1024 || in.SlowReader < 0 || in.FutureSlack < 0 {
+		return fail("ingest: a bound is out of range")
+	}
+	if strings.HasPrefix(c.Store, "sqlite:") && c.Ingest.Committers > 1 {
+		return fail("ingest.committers: SQLite has one writer")
+	}
+	if err := c.Release.Validate(); err != nil {
+		return fmt.Errorf("%w: release: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+var roleNames = []string{"ingest", "release", "access", "keyguard", "ledger", "portal"}
+
+func allRoles(have []string) bool {
+	seen := map[string]bool{}
+	for _, r := range have {
+		seen[r] = true
+	}
+	for _, r := range roleNames {
+		if !seen[r] {
+			return false
+		}
+	}
+	return len(have) == len(roleNames)
+}
+
+func (l ListenConfig) validate(name string) error {
+	if _, _, err := net.SplitHostPort(l.Listen); err != nil {
+		return fmt.Errorf("%w: %s.listen must be host:port", ErrConfig, name)
+	}
+	if (l.Cert == "") != (l.Key == "") {
+		return fmt.Errorf("%w: %s.cert and %s.key belong together", ErrConfig, name, name)
+	}
+	return nil
+}
+
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// resolve makes relative paths relative to dir.
+func (c *Config) resolve(dir string) {
+	abs := func(p *string) {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	if path, ok := strings.CutPrefix(c.Store, "sqlite:"); ok && !filepath.IsAbs(path) {
+		c.Store = "sqlite:" + filepath.Join(dir, path)
+	}
+	abs(&c.Keys.Keyring)
+	if v := c.Keys.Vault; v != nil {
+		abs(&v.CAFile)
+		abs(&v.TokenFile)
+		abs(&v.SecretIDFile)
+	}
+	for _, l := range []*ListenConfig{&c.GRPC, &c.HTTP} {
+		abs(&l.Cert)
+		abs(&l.Key)
+		abs(&l.ClientCA)
+	}
+}

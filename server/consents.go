@@ -1,0 +1,221 @@
+package server
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server/store"
+)
+
+// consentService implements ConsentService.
+type consentService struct {
+	wattveilv1.UnimplementedConsentServiceServer
+	store    *store.Store
+	consents *consent.Service[*store.Tx]
+}
+
+// RequestConsent asks the household living at a usage point.
+func (c *consentService) RequestConsent(ctx context.Context, req *wattveilv1.RequestConsentRequest) (*wattveilv1.RequestConsentResponse, error) {
+	request, err := requestID(ctx, req.GetRequestId())
+	if err != nil {
+		return nil, err
+	}
+	point, err := meter.ParseUsagePoint(req.GetUsagePoint())
+	if err != nil {
+		return nil, badName("usage point")
+	}
+	terms, err := termsFromWire(req.GetTerms())
+	if err != nil {
+		return nil, err
+	}
+	id, err := c.consents.Request(ctx, request, caller(ctx).Recipient(), point, terms)
+	if err != nil {
+		return nil, err
+	}
+	return &wattveilv1.RequestConsentResponse{ConsentId: string(id)}, nil
+}
+
+// GetConsent shows one consent to its household or its recipient.
+func (c *consentService) GetConsent(ctx context.Context, req *wattveilv1.GetConsentRequest) (*wattveilv1.GetConsentResponse, error) {
+	got, err := c.store.ConsentOf(ctx, ownerOf(caller(ctx)), consent.ID(req.GetConsentId()))
+	if err != nil {
+		return nil, err
+	}
+	return &wattveilv1.GetConsentResponse{Consent: consentToWire(got)}, nil
+}
+
+// ListConsents lists the caller's consents, newest first.
+func (c *consentService) ListConsents(ctx context.Context, req *wattveilv1.ListConsentsRequest) (*wattveilv1.ListConsentsResponse, error) {
+	size, err := pageSize(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	page, next, err := c.store.ListConsents(ctx, ownerOf(caller(ctx)), req.GetPageToken(), size)
+	if err != nil {
+		return nil, err
+	}
+	resp := &wattveilv1.ListConsentsResponse{NextPageToken: next}
+	for _, p := range page {
+		resp.Consents = append(resp.Consents, consentToWire(p))
+	}
+	return resp, nil
+}
+
+// GrantConsent grants a request, as asked or narrower.
+func (c *consentService) GrantConsent(ctx context.Context, req *wattveilv1.GrantConsentRequest) (*wattveilv1.GrantConsentResponse, error) {
+	request, err := requestID(ctx, req.GetRequestId())
+	if err != nil {
+		return nil, err
+	}
+	var narrowed *consent.Terms
+	if req.GetNarrowed() != nil {
+		t, err := termsFromWire(req.GetNarrowed())
+		if err != nil {
+			return nil, err
+		}
+		narrowed = &t
+	}
+	household := caller(ctx).Household()
+	_, receipt, err := c.consents.Grant(ctx, request, household, consent.ID(req.GetConsentId()), narrowed)
+	if err != nil {
+		return nil, err
+	}
+	granted, err := c.store.ConsentOf(ctx, ownerOf(caller(ctx)), consent.ID(req.GetConsentId()))
+	if err != nil {
+		return nil, err
+	}
+	r, err := receiptToWire(ctx, c.store, receipt)
+	if err != nil {
+		return nil, err
+	}
+	return &wattveilv1.GrantConsentResponse{Consent: consentToWire(granted), Receipt: r}, nil
+}
+
+// DenyConsent denies a request.
+func (c *consentService) DenyConsent(ctx context.Context, req *wattveilv1.DenyConsentRequest) (*wattveilv1.DenyConsentResponse, error) {
+	r, err := c.end(ctx, req.GetRequestId(), req.GetConsentId(), c.consents.Deny)
+	return &wattveilv1.DenyConsentResponse{Receipt: r}, err
+}
+
+// RevokeConsent ends a grant, effective for the very next read.
+func (c *consentService) RevokeConsent(ctx context.Context, req *wattveilv1.RevokeConsentRequest) (*wattveilv1.RevokeConsentResponse, error) {
+	r, err := c.end(ctx, req.GetRequestId(), req.GetConsentId(), c.consents.Revoke)
+	return &wattveilv1.RevokeConsentResponse{Receipt: r}, err
+}
+
+func (c *consentService) end(ctx context.Context, request, id string, by func(context.Context, string, consent.Household, consent.ID) (ledger.Receipt, error)) (*wattveilv1.Receipt, error) {
+	request, err := requestID(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := by(ctx, request, caller(ctx).Household(), consent.ID(id))
+	if err != nil {
+		return nil, err
+	}
+	return receiptToWire(ctx, c.store, receipt)
+}
+
+// requestID makes a caller's request id unique over all callers: it is spent in
+// the caller's own name.
+func requestID(ctx context.Context, id string) (string, error) {
+	if _, err := meter.ParseUtility(id); err != nil { // one alphabet for all names
+		return "", invalid("bad_request_id", "request_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -")
+	}
+	p := caller(ctx)
+	return fmt.Sprintf("%d/%s/%s", p.Kind, p.ID, id), nil
+}
+
+// ownerOf says whose consents and events a caller sees.
+func ownerOf(p Principal) store.Owner {
+	switch p.Kind {
+	case HouseholdKind:
+		return store.Owner{Household: p.Household()}
+	case RecipientKind:
+		return store.Owner{Recipient: p.Recipient()}
+	case RegulatorKind:
+		return store.Owner{All: true}
+	default:
+		return store.Owner{} // owns nothing
+	}
+}
+
+func pageSize(n int32) (int, error) {
+	switch {
+	case n == 0:
+		return 100, nil
+	case n < 0 || n > 500:
+		return 0, invalid("bad_page_size", "a page holds 1 to 500 rows")
+	default:
+		return int(n), nil
+	}
+}
+
+func termsFromWire(t *wattveilv1.Terms) (consent.Terms, error) {
+	out := consent.Terms{
+		Purpose:     consent.Purpose{Code: t.GetPurpose().GetCode(), Text: t.GetPurpose().GetText()},
+		Granularity: consent.Granularity(t.GetGranularity()),
+		DataFrom:    t.GetDataFrom(), DataUntil: t.GetDataUntil(), PermissionUntil: t.GetPermissionUntil(),
+	}
+	var err error
+	if out.UsagePoints, err = points(t.GetUsagePoints()); err != nil {
+		return consent.Terms{}, err
+	}
+	if out.Registers, err = registers(t.GetRegisters()); err != nil {
+		return consent.Terms{}, err
+	}
+	return out, nil
+}
+
+func points(in []string) ([]meter.UsagePoint, error) {
+	out := make([]meter.UsagePoint, len(in))
+	for i, s := range in {
+		var err error
+		if out[i], err = meter.ParseUsagePoint(s); err != nil {
+			return nil, badName("usage point")
+		}
+	}
+	return out, nil
+}
+
+func registers(in []string) ([]meter.Register, error) {
+	out := make([]meter.Register, len(in))
+	for i, s := range in {
+		var err error
+		if out[i], err = meter.ParseRegister(s); err != nil {
+			return nil, invalid("bad_register", "a register is not an OBIS code such as 1-0:1.29.0*255")
+		}
+	}
+	return out, nil
+}
+
+func consentToWire(c store.ConsentRow) *wattveilv1.Consent {
+	t := c.Terms
+	out := &wattveilv1.Terms{
+		Purpose:     &wattveilv1.Purpose{Code: t.Purpose.Code, Text: t.Purpose.Text},
+		Granularity: wattveilv1.Granularity(t.Granularity),
+		DataFrom:    t.DataFrom, DataUntil: t.DataUntil, PermissionUntil: t.PermissionUntil,
+	}
+	for _, p := range t.UsagePoints {
+		out.UsagePoints = append(out.UsagePoints, string(p))
+	}
+	for _, r := range t.Registers {
+		out.Registers = append(out.Registers, r.String())
+	}
+	return &wattveilv1.Consent{
+		Id: string(c.ID), Recipient: string(c.Recipient), RecipientName: c.RecipientName, State: wattveilv1.ConsentState(c.State),
+		Terms: out, RequestedAt: c.RequestedAt, DecidedAt: c.DecidedAt, EndedAt: c.EndedAt,
+	}
+}
+
+// receiptToWire proves the leaf under the newest checkpoint.
+func receiptToWire(ctx context.Context, r ledger.Reader, receipt ledger.Receipt) (*wattveilv1.Receipt, error) {
+	proof, err := ledger.TLogProof(ctx, r, receipt.Index)
+	if err != nil {
+		return nil, fmt.Errorf("proving event: %w", err)
+	}
+	return &wattveilv1.Receipt{Index: receipt.Index, Payload: receipt.Payload, Nonce: receipt.Nonce[:], Proof: string(proof)}, nil
+}

@@ -1,0 +1,149 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/proto"
+	"github.com/wattveil/wattveil/proto/gateway"
+)
+
+// Route is one row of the HTTP routes: a pattern of net/http and what guards
+// it. Every handler is mounted through this table, and a test walks it.
+type Route struct {
+	Pattern string
+	Guard   string
+	handler http.Handler
+}
+
+// What guards a route.
+const (
+	// guardMatrix: the call behind it passes the authorisation matrix.
+	guardMatrix = "matrix"
+	// guardPublic: it tells what is public anyway.
+	guardPublic = "public"
+	// guardPortal: the pages, which hold nothing and call the API with their
+	// visitor's session.
+	guardPortal = "portal"
+)
+
+// maxHTTPBody bounds what REST and the pages take in.
+const maxHTTPBody = 1 << 20
+
+// routes is every way in over HTTP.
+func (h *Hub) routes(api, pages http.Handler) []Route {
+	return []Route{
+		{"/v1/", guardMatrix, api},
+		{"GET /openapi.json", guardPublic, http.HandlerFunc(serveOpenAPI)},
+		{"GET /checkpoint", guardPublic, ledger.TileHandler(h.store)},
+		{"GET /tile/", guardPublic, ledger.TileHandler(h.store)},
+		{"GET /healthz", guardPublic, http.HandlerFunc(serveAlive)},
+		{"GET /readyz", guardPublic, http.HandlerFunc(h.serveReady)},
+		{"/", guardPortal, pages},
+	}
+}
+
+func serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, proto.OpenAPI)
+}
+
+// serveAlive says that the process runs.
+func serveAlive(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// serveReady says whether the store answers, so that a balancer sends work here.
+func (h *Hub) serveReady(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	if err := h.store.Ping(ctx); err != nil {
+		h.log.LogAttrs(ctx, slog.LevelWarn, "not ready", slog.String("cause", err.Error()))
+		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "store unavailable"})
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// restHandler is the REST door: grpc-gateway over the in-process connection.
+// The certificate that TLS has verified travels as metadata which only that
+// connection's server reads; no header of the client's reaches it but
+// Authorization.
+func restHandler(ctx context.Context, conn *grpc.ClientConn) (http.Handler, error) {
+	mux := runtime.NewServeMux(
+		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }),
+		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
+		runtime.WithMetadata(func(_ context.Context, r *http.Request) metadata.MD {
+			md := metadata.MD{} // the gateway itself passes Authorization on
+			if p, ok := r.Context().Value(principalKey{}).(Principal); ok && p.Kind != Public {
+				md.Set(internalPrincipal, kindName(p.Kind)+"/"+p.ID)
+			}
+			return md
+		}),
+	)
+	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
+		gateway.RegisterMeterServiceHandler, gateway.RegisterRegistryServiceHandler, gateway.RegisterConsentServiceHandler,
+		gateway.RegisterReadingServiceHandler, gateway.RegisterReleaseServiceHandler, gateway.RegisterAuditServiceHandler,
+		gateway.RegisterSessionServiceHandler,
+	} {
+		if err := register(ctx, mux, conn); err != nil {
+			return nil, err
+		}
+	}
+	return mux, nil
+}
+
+func kindName(k Kind) string {
+	for name, kind := range kindOfName {
+		if kind == k {
+			return name
+		}
+	}
+	return ""
+}
+
+// edge is what stands before every route: bounds, security headers, and the
+// caller's certificate turned into a principal.
+func edge(next http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hd := w.Header()
+		hd.Set("X-Content-Type-Options", "nosniff")
+		hd.Set("Referrer-Policy", "no-referrer")
+		if r.TLS != nil {
+			hd.Set("Strict-Transport-Security", "max-age=31536000")
+			p, err := principalOf(*r.TLS)
+			if err != nil {
+				writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "unknown_certificate"})
+				return
+			}
+			r = r.WithContext(withPrincipal(r.Context(), p))
+		}
+		defer func() {
+			if v := recover(); v != nil {
+				log.LogAttrs(r.Context(), slog.LevelError, "panic in page", slog.String("route", r.Pattern))
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		if strings.HasPrefix(r.URL.Path, "/v1/") {
+			hd.Set("Cache-Control", "no-store")
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxHTTPBody)
+		next.ServeHTTP(w, r)
+	})
+}

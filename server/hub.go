@@ -1,0 +1,423 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/privacy/keyguard"
+	"github.com/wattveil/wattveil/privacy/release"
+	"github.com/wattveil/wattveil/privacy/seal"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server/store"
+	"github.com/wattveil/wattveil/web"
+)
+
+// Deps are what a hub is handed: nothing of it is made inside.
+type Deps struct {
+	Store *store.Store
+	Keys  seal.Wrapper
+	// Clock is the hub's now. A hub that replays data hands one that follows it.
+	Clock Clock
+	// Random draws identifiers, keys and nonces; crypto/rand.Reader. Noise never
+	// comes from it.
+	Random io.Reader
+	Log    *slog.Logger
+}
+
+// Hub is all roles in one process. Make one with New, run it with Serve, end it
+// with Close.
+type Hub struct {
+	cfg   Config
+	store *store.Store
+	log   *slog.Logger
+	clock Clock
+
+	vkey      string
+	sequencer *ledger.Sequencer[*store.Tx]
+	consents  *consent.Service[*store.Tx]
+	releases  *release.Engine[*store.Tx]
+	committer *committer
+	writer    *seal.Writer
+
+	grpc, internal *grpc.Server
+	health         *health.Server
+	http           *http.Server
+	grpcListener   net.Listener
+	httpListener   net.Listener
+	bufListener    *bufconn.Listener
+	conn           *grpc.ClientConn
+
+	stopping chan struct{}
+	stopOnce sync.Once
+}
+
+// New wires a hub and binds its listeners: after it returns, GRPCAddr and
+// HTTPAddr are known, and clients may connect though nobody answers before
+// Serve. The store must be migrated.
+func New(ctx context.Context, cfg Config, d Deps) (_ *Hub, err error) {
+	cfg.setDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	h := &Hub{cfg: cfg, store: d.Store, log: d.Log, clock: d.Clock, stopping: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			h.Close()
+		}
+	}()
+	for _, key := range []string{hubKey, keyguard.HouseholdKey} {
+		if err := d.Keys.CreateKey(ctx, key); err != nil {
+			return nil, fmt.Errorf("making key %s: %w", key, err)
+		}
+	}
+	secrets, err := loadSecrets(ctx, d.Store, d.Keys, d.Random, d.Clock)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.wire(ctx, d, secrets); err != nil {
+		return nil, err
+	}
+	if err := h.listen(); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// keyCacheSize bounds the parsed public keys that ingest keeps, about 4 KiB
+// each.
+const keyCacheSize = 20_000
+
+// wire makes the core and the services above it.
+func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
+	signer, vkey, err := ledger.NewSigner(h.cfg.Origin, secrets.ledger)
+	if err != nil {
+		return fmt.Errorf("making ledger signer: %w", err)
+	}
+	h.vkey = vkey
+	if err := d.Store.CreateLedger(ctx, h.cfg.Origin); err != nil {
+		return err
+	}
+	verifier, err := ledger.NewVerifier(vkey)
+	if err != nil {
+		return fmt.Errorf("reading own verifier key: %w", err)
+	}
+	h.sequencer, err = ledger.NewSequencer(ctx, ledger.Store[*store.Tx](d.Store), signer, ledger.Options{Now: d.Clock, Rand: d.Random, Logger: d.Log})
+	if err != nil {
+		return fmt.Errorf("starting sequencer: %w", err)
+	}
+	h.consents = consent.NewService(consent.Ledger[*store.Tx](h.sequencer), d.Clock, d.Random)
+	h.releases = release.NewEngine(release.Config[*store.Tx]{
+		Store: d.Store, Ledger: h.sequencer, Keys: d.Keys, Signer: secrets.release, Plan: h.cfg.Release, Origin: h.cfg.Origin,
+		Now: d.Clock, Rand: d.Random, Log: d.Log,
+	})
+	if h.writer, err = seal.NewWriter(d.Random, d.Clock); err != nil {
+		return fmt.Errorf("making writer: %w", err)
+	}
+	if err := h.registerWriter(ctx); err != nil {
+		return err
+	}
+	h.committer = newCommitter(d.Store, h.writer, h.cfg.Ingest.Committers, d.Log)
+	codes := letterCodes{key: secrets.codes}
+	services := services{
+		meter: &meterService{
+			preparer: &preparer{
+				store: d.Store, writer: h.writer, windows: h.releases, macKey: secrets.batches, clock: d.Clock,
+				keys:  &keyCache{load: d.Store.PublicKey, lru: newLRU[keyID, seal.PublicKey](keyCacheSize)},
+				slack: int64(h.cfg.Ingest.FutureSlack / time.Second), slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
+			},
+			committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, clock: d.Clock, stopping: h.stopping,
+		},
+		registry: &registryService{store: d.Store, keys: d.Keys, codes: codes, clock: d.Clock, random: d.Random},
+		consent:  &consentService{store: d.Store, consents: h.consents},
+		reading: &readingService{
+			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock,
+			guard: keyguard.New(d.Store, d.Keys, verifier, d.Clock), reads: newLRU[string, *bucket](10_000),
+		},
+		release: &releaseService{store: d.Store, cap: h.cfg.Release.YearlyCap, clock: d.Clock},
+		audit:   &auditService{store: d.Store, vkey: vkey},
+		session: &sessionService{store: d.Store, codes: codes, clock: d.Clock, random: d.Random, tries: newBucket(60, time.Minute)},
+	}
+	h.health = health.NewServer()
+	return h.doors(ctx, services)
+}
+
+// registerWriter writes this process's writer into the ledger, so that a block
+// can be traced to a registered origin: sealing to a public key proves none.
+func (h *Hub) registerWriter(ctx context.Context) error {
+	id, key := h.writer.ID(), h.writer.PublicKey()
+	_, err := h.sequencer.Propose(ctx, fmt.Sprintf("writer/%x", id), func(ctx context.Context, tx *store.Tx, at ledger.Position) (ledger.Payload, error) {
+		if err := tx.PutWriter(ctx, id, key, at.Time, at.Index); err != nil {
+			return ledger.Payload{}, err
+		}
+		return ledger.Payload{Kind: ledger.KindAdmin, Detail: fmt.Sprintf("writer %x", id), Digest: writerDigest(id, key)}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("registering writer: %w", err)
+	}
+	return nil
+}
+
+type services struct {
+	meter    *meterService
+	registry *registryService
+	consent  *consentService
+	reading  *readingService
+	release  *releaseService
+	audit    *auditService
+	session  *sessionService
+}
+
+func (s services) register(to *grpc.Server) {
+	wattveilv1.RegisterMeterServiceServer(to, s.meter)
+	wattveilv1.RegisterRegistryServiceServer(to, s.registry)
+	wattveilv1.RegisterConsentServiceServer(to, s.consent)
+	wattveilv1.RegisterReadingServiceServer(to, s.reading)
+	wattveilv1.RegisterReleaseServiceServer(to, s.release)
+	wattveilv1.RegisterAuditServiceServer(to, s.audit)
+	wattveilv1.RegisterSessionServiceServer(to, s.session)
+}
+
+// doors makes the two gRPC servers (the one with mutual TLS, and the in-process
+// one behind REST and pages) and the HTTP server.
+func (h *Hub) doors(ctx context.Context, s services) error {
+	tlsConfig, err := serverTLS(h.cfg.GRPC, tls.RequireAndVerifyClientCert)
+	if err != nil {
+		return err
+	}
+	server := func(inProcess bool, opts ...grpc.ServerOption) *grpc.Server {
+		g := &gate{auth: &authenticator{sessions: h.store, clock: h.clock, inProcess: inProcess}, log: h.log, mono: time.Now}
+		srv := grpc.NewServer(append(opts,
+			grpc.UnaryInterceptor(g.unary), grpc.StreamInterceptor(g.stream),
+			grpc.MaxRecvMsgSize(h.cfg.Ingest.MaxMessageBytes), grpc.MaxSendMsgSize(maxAnswerBytes),
+			grpc.MaxConcurrentStreams(1024), grpc.ConnectionTimeout(10*time.Second),
+			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		)...)
+		s.register(srv)
+		healthpb.RegisterHealthServer(srv, h.health)
+		return srv
+	}
+	h.grpc = server(false, grpc.Creds(credentials.NewTLS(tlsConfig)))
+	reflection.Register(h.grpc)
+	h.internal = server(true)
+	h.bufListener = bufconn.Listen(1 << 20)
+	h.conn, err = grpc.NewClient("passthrough:///hub",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return h.bufListener.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes)))
+	if err != nil {
+		return fmt.Errorf("connecting in process: %w", err)
+	}
+	api, err := restHandler(ctx, h.conn)
+	if err != nil {
+		return fmt.Errorf("making REST door: %w", err)
+	}
+	pages, err := web.NewHandler(web.Config{Conn: h.conn, Now: h.clock, SecureCookies: h.cfg.HTTP.Cert != "", Log: h.log})
+	if err != nil {
+		return fmt.Errorf("making pages: %w", err)
+	}
+	mux := http.NewServeMux()
+	for _, r := range h.routes(api, pages) {
+		mux.Handle(r.Pattern, r.handler)
+	}
+	h.http = &http.Server{
+		Handler: edge(mux, h.log), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, WriteTimeout: 90 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
+	}
+	if h.cfg.HTTP.Cert != "" {
+		if h.http.TLSConfig, err = serverTLS(h.cfg.HTTP, tls.VerifyClientCertIfGiven); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxAnswerBytes bounds an answer: 400 days of quarter hours of a home's points
+// fit many times over.
+const maxAnswerBytes = 64 << 20
+
+func serverTLS(l ListenConfig, auth tls.ClientAuthType) (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(l.Cert, l.Key)
+	if err != nil {
+		return nil, fmt.Errorf("%w: loading certificate: %w", ErrConfig, err)
+	}
+	c := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
+	if l.ClientCA != "" {
+		pem, err := os.ReadFile(l.ClientCA)
+		if err != nil {
+			return nil, fmt.Errorf("%w: reading client_ca: %w", ErrConfig, err)
+		}
+		c.ClientCAs = x509.NewCertPool()
+		if !c.ClientCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%w: client_ca holds no certificate", ErrConfig)
+		}
+		c.ClientAuth = auth
+	}
+	return c, nil
+}
+
+func (h *Hub) listen() (err error) {
+	if h.grpcListener, err = net.Listen("tcp", h.cfg.GRPC.Listen); err != nil {
+		return fmt.Errorf("listening for gRPC: %w", err)
+	}
+	if h.httpListener, err = net.Listen("tcp", h.cfg.HTTP.Listen); err != nil {
+		return fmt.Errorf("listening for HTTP: %w", err)
+	}
+	return nil
+}
+
+// GRPCAddr is where gRPC listens.
+func (h *Hub) GRPCAddr() string { return h.grpcListener.Addr().String() }
+
+// HTTPAddr is where HTTP listens.
+func (h *Hub) HTTPAddr() string { return h.httpListener.Addr().String() }
+
+// VerifierKey is the ledger's public key as a signed note's vkey.
+func (h *Hub) VerifierKey() string { return h.vkey }
+
+// tick is how often a serving hub looks for days to close and consents to end.
+const tick = 30 * time.Second
+
+// Serve answers until ctx ends, then stops gracefully: batches under way are
+// stored and answered, new ones are not taken. It returns nil after a graceful
+// stop. Call it once.
+func (h *Hub) Serve(ctx context.Context) error {
+	h.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+	failed := make(chan error, 3)
+	go func() { failed <- h.grpc.Serve(h.grpcListener) }()
+	go func() { failed <- h.internal.Serve(h.bufListener) }()
+	go func() {
+		if h.http.TLSConfig != nil {
+			failed <- h.http.ServeTLS(h.httpListener, "", "")
+			return
+		}
+		failed <- h.http.Serve(h.httpListener)
+	}()
+	h.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("grpc", h.GRPCAddr()), slog.String("http", h.HTTPAddr()))
+	every := time.NewTicker(tick)
+	defer every.Stop()
+	var err error
+	for running := true; running; {
+		select {
+		case <-every.C:
+			if err := h.Tend(ctx); err != nil && ctx.Err() == nil {
+				h.log.LogAttrs(ctx, slog.LevelError, "tending", slog.String("cause", err.Error()))
+			}
+		case err = <-failed:
+			running = false
+		case <-ctx.Done():
+			running = false
+		}
+	}
+	h.stop()
+	if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serving: %w", err)
+	}
+	return nil
+}
+
+// Tend does what time brings: it closes the days whose watermark has passed,
+// publishes them, and ends consents that have run out. Serve calls it every
+// tick; a hub whose clock follows data is tended by whoever moves the clock.
+// Safe for concurrent use; what is already done is not done again.
+func (h *Hub) Tend(ctx context.Context) error {
+	closed, err := h.releases.CloseDue(ctx)
+	if err != nil {
+		return fmt.Errorf("closing days: %w", err)
+	}
+	for _, day := range closed {
+		h.writer.Forget(day)
+	}
+	if err := h.expire(ctx); err != nil {
+		return fmt.Errorf("ending consents: %w", err)
+	}
+	return nil
+}
+
+func (h *Hub) expire(ctx context.Context) error {
+	due, err := h.store.ConsentsDue(ctx, h.clock().Unix(), 1000)
+	if err != nil {
+		return err
+	}
+	for _, id := range due {
+		if err := h.consents.Expire(ctx, id); err != nil && !errors.Is(err, consent.ErrTransition) {
+			return err
+		}
+	}
+	return nil
+}
+
+// graceful is how long a stopping hub waits for its callers.
+const graceful = 15 * time.Second
+
+func (h *Hub) stop() {
+	h.stopOnce.Do(func() {
+		close(h.stopping)
+		if h.health != nil {
+			h.health.Shutdown()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), graceful)
+		defer cancel()
+		if h.http != nil {
+			_ = h.http.Shutdown(ctx)
+		}
+		for _, s := range []*grpc.Server{h.grpc, h.internal} {
+			if s == nil {
+				continue
+			}
+			stopped := make(chan struct{})
+			go func() { s.GracefulStop(); close(stopped) }()
+			select {
+			case <-stopped:
+			case <-ctx.Done():
+				s.Stop()
+				<-stopped
+			}
+		}
+	})
+}
+
+// Close stops the hub and lets go of everything New made; the store and the key
+// service stay their owner's. Harmless after Serve has returned, and again.
+func (h *Hub) Close() {
+	h.stop()
+	if h.conn != nil {
+		_ = h.conn.Close()
+		h.conn = nil
+	}
+	for _, l := range []net.Listener{h.grpcListener, h.httpListener} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	if h.committer != nil {
+		h.committer.close()
+		h.committer = nil
+	}
+	if h.sequencer != nil {
+		h.sequencer.Close()
+		h.sequencer = nil
+	}
+}

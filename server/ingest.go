@@ -1,0 +1,239 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	"github.com/wattveil/wattveil/meter"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server/store"
+)
+
+// Limits on one batch. The message size bounds it too.
+const (
+	maxSeriesPerBatch    = 20_000
+	maxIntervalsPerBatch = 400_000
+	maxRefusalsPerBatch  = maxIntervalsPerBatch
+)
+
+// meterService implements MeterService.
+type meterService struct {
+	wattveilv1.UnimplementedMeterServiceServer
+	preparer  *preparer
+	committer *committer
+	store     *store.Store
+	cfg       IngestConfig
+	clock     Clock
+	// stopping is closed when the hub stops: streams then take no new batch,
+	// answer what they have, and end.
+	stopping <-chan struct{}
+}
+
+// Submit is one stream of batches. Every batch is prepared (checked and
+// sealed), stored together with others in one transaction, and answered after
+// that transaction has committed; answers come in the order of commits. What a
+// client had not been answered when a stream ends, it sends again: a batch that
+// was stored is answered again and stored once.
+func (m *meterService) Submit(stream grpc.BidiStreamingServer[wattveilv1.SubmitRequest, wattveilv1.SubmitResponse]) error {
+	utility := caller(stream.Context()).Utility()
+	g, ctx := errgroup.WithContext(stream.Context())
+	window := make(chan struct{}, m.cfg.StreamWindow)
+	answers := make(chan *wattveilv1.SubmitResponse, m.cfg.StreamWindow)
+
+	g.Go(func() error { return m.answer(ctx, stream, answers) })
+	g.Go(func() error {
+		var work sync.WaitGroup
+		defer close(answers)
+		defer work.Wait()
+		batches := receive(ctx, stream)
+		for {
+			select {
+			case window <- struct{}{}:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			var in received
+			select {
+			case in = <-batches:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-m.stopping:
+				return &errInput{codes.Unavailable, "closing", "the hub is stopping; send again what was not answered"}
+			}
+			if errors.Is(in.err, io.EOF) {
+				return nil
+			}
+			if in.err != nil {
+				return in.err
+			}
+			work.Add(1)
+			g.Go(func() error {
+				defer work.Done()
+				resp, err := m.batch(ctx, utility, in.req)
+				if err != nil {
+					return err
+				}
+				select {
+				case answers <- resp:
+					<-window
+					return nil
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			})
+		}
+	})
+	return g.Wait()
+}
+
+type received struct {
+	req *wattveilv1.SubmitRequest
+	err error
+}
+
+// receive reads the stream in a goroutine of its own, so that a client that
+// neither sends nor closes does not hold up a stopping hub: the goroutine ends
+// with the stream.
+func receive(ctx context.Context, stream grpc.BidiStreamingServer[wattveilv1.SubmitRequest, wattveilv1.SubmitResponse]) <-chan received {
+	out := make(chan received)
+	go func() {
+		for {
+			req, err := stream.Recv()
+			select {
+			case out <- received{req, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// answer sends responses. A client that does not read them is a slow reader:
+// after cfg.SlowReader the stream ends, so that its batches stop holding
+// memory.
+func (m *meterService) answer(ctx context.Context, stream grpc.BidiStreamingServer[wattveilv1.SubmitRequest, wattveilv1.SubmitResponse], answers <-chan *wattveilv1.SubmitResponse) error {
+	sent := make(chan error, 1)
+	for {
+		var resp *wattveilv1.SubmitResponse
+		var open bool
+		select {
+		case resp, open = <-answers:
+			if !open {
+				return nil
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		go func() { sent <- stream.Send(resp) }()
+		slow := time.NewTimer(m.cfg.SlowReader)
+		select {
+		case err := <-sent:
+			slow.Stop()
+			if err != nil {
+				return err
+			}
+		case <-slow.C:
+			return &errInput{codes.ResourceExhausted, "slow_reader", "answers are not being read; send again what was not answered"}
+		case <-ctx.Done():
+			slow.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// batch prepares, stores and answers one batch. An error ends the stream; what
+// is wrong with the batch itself is part of the answer.
+func (m *meterService) batch(ctx context.Context, utility meter.Utility, req *wattveilv1.SubmitRequest) (*wattveilv1.SubmitResponse, error) {
+	resp := &wattveilv1.SubmitResponse{BatchId: req.GetBatchId()}
+	if reason := checkBatch(req); reason != "" {
+		resp.ErrorReason = reason
+		return resp, nil
+	}
+	p, err := m.preparer.prepare(ctx, utility, req)
+	if err != nil {
+		return nil, fmt.Errorf("preparing batch: %w", err)
+	}
+	outcome, err := m.committer.commit(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("storing batch: %w", err)
+	}
+	if outcome.Result == store.Differs {
+		resp.ErrorReason = "batch_content_differs"
+		return resp, nil
+	}
+	resp.Accepted = uint64(p.batch.Intervals)
+	resp.Duplicate = outcome.Result == store.Duplicate
+	resp.Refusals = make([]*wattveilv1.Refusal, len(p.refused))
+	for i, r := range p.refused {
+		resp.Refusals[i] = &wattveilv1.Refusal{UsagePoint: string(r.UsagePoint), Register: r.RegisterText, Start: r.Start, Reason: string(r.Reason)}
+	}
+	return resp, nil
+}
+
+// checkBatch returns the reason to refuse a batch as a whole, or "".
+func checkBatch(req *wattveilv1.SubmitRequest) string {
+	if _, err := meter.ParseUtility(req.GetBatchId()); err != nil { // one alphabet for all names
+		return "bad_batch_id"
+	}
+	if len(req.GetSeries()) > maxSeriesPerBatch {
+		return "batch_too_large"
+	}
+	n := 0
+	for _, s := range req.GetSeries() {
+		n += len(s.GetValues())
+	}
+	if n > maxIntervalsPerBatch {
+		return "batch_too_large"
+	}
+	return ""
+}
+
+// Completeness reports what is stored for the caller's usage points.
+func (m *meterService) Completeness(ctx context.Context, req *wattveilv1.CompletenessRequest) (*wattveilv1.CompletenessResponse, error) {
+	from, err := meter.ParseDay(req.GetFromDay())
+	if err != nil {
+		return nil, invalid("bad_day", "from_day is not a day such as 2006-01-02")
+	}
+	to, err := meter.ParseDay(req.GetToDay())
+	if err != nil {
+		return nil, invalid("bad_day", "to_day is not a day such as 2006-01-02")
+	}
+	if to < from || to-from >= 400 {
+		return nil, invalid("bad_range", "the range must hold 1 to 400 days")
+	}
+	if n := len(req.GetUsagePoints()); n == 0 || n > 1000 {
+		return nil, invalid("bad_count", "between 1 and 1,000 usage points a call")
+	}
+	points := make([]meter.UsagePoint, len(req.GetUsagePoints()))
+	for i, s := range req.GetUsagePoints() {
+		if points[i], err = meter.ParseUsagePoint(s); err != nil {
+			return nil, invalid("bad_usage_point", "a usage point is not well formed")
+		}
+	}
+	days, conflicts, err := m.store.Completeness(ctx, caller(ctx).Utility(), points, from, to)
+	if err != nil {
+		return nil, err
+	}
+	resp := &wattveilv1.CompletenessResponse{}
+	for _, d := range days {
+		resp.Days = append(resp.Days, &wattveilv1.DayCompleteness{
+			UsagePoint: string(d.UsagePoint), Register: d.Register.String(), Day: d.Day.String(), Slots: d.Slots, Revision: d.Revision,
+		})
+	}
+	for _, c := range conflicts {
+		resp.Conflicts = append(resp.Conflicts, &wattveilv1.RevisionConflict{UsagePoint: string(c.UsagePoint), Day: c.Day.String(), Intervals: c.Intervals})
+	}
+	return resp, nil
+}

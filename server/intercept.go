@@ -1,0 +1,100 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Clock is the hub's idea of now; it is handed in.
+type Clock func() time.Time
+
+// gate is what stands before every RPC: recover, authenticate, authorise, turn
+// errors into statuses, log. One gate serves unary calls and streams.
+type gate struct {
+	auth *authenticator
+	log  *slog.Logger
+	// mono measures how long calls take; real time also where the hub's clock
+	// follows data.
+	mono func() time.Time
+}
+
+func (g *gate) admit(ctx context.Context, method string) (context.Context, error) {
+	p, err := g.auth.principal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !allowed(method, p.Kind) {
+		if p.Kind == Public {
+			return nil, &errInput{codes.Unauthenticated, "no_identity", "this call needs a client certificate or a session"}
+		}
+		return nil, &errInput{codes.PermissionDenied, "not_for_you", "this call is not for this kind of caller"}
+	}
+	return withPrincipal(ctx, p), nil
+}
+
+// finish turns err into what the caller sees and writes the call's log line:
+// method, code, reason and duration, never what was asked or answered.
+func (g *gate) finish(ctx context.Context, method string, began time.Time, err error) error {
+	out, internal := toStatus(err)
+	attrs := []slog.Attr{slog.String("method", method), slog.String("code", status.Code(out).String()), slog.Duration("took", g.mono().Sub(began))}
+	level := slog.LevelDebug
+	if internal {
+		level = slog.LevelError
+		attrs = append(attrs, slog.String("cause", err.Error()))
+	}
+	g.log.LogAttrs(ctx, level, "rpc", attrs...)
+	return out
+}
+
+func (g *gate) recovered(ctx context.Context, method string, err *error) {
+	if r := recover(); r != nil {
+		// The panic's value is not logged: it may hold what was being read.
+		g.log.LogAttrs(ctx, slog.LevelError, "panic", slog.String("method", method), slog.String("stack", string(debug.Stack())))
+		*err = fmt.Errorf("server: panic of type %T", r)
+	}
+}
+
+func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
+	began := g.mono()
+	resp, err := func() (resp any, err error) {
+		defer g.recovered(ctx, info.FullMethod, &err)
+		ctx, err := g.admit(ctx, info.FullMethod)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, unaryTimeout)
+		defer cancel()
+		return h(ctx, req)
+	}()
+	return resp, g.finish(ctx, info.FullMethod, began, err)
+}
+
+// unaryTimeout bounds every unary call, whatever deadline its client set.
+const unaryTimeout = 60 * time.Second
+
+type streamWithContext struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s streamWithContext) Context() context.Context { return s.ctx }
+
+func (g *gate) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, h grpc.StreamHandler) error {
+	began := g.mono()
+	err := func() (err error) {
+		defer g.recovered(ss.Context(), info.FullMethod, &err)
+		ctx, err := g.admit(ss.Context(), info.FullMethod)
+		if err != nil {
+			return err
+		}
+		return h(srv, streamWithContext{ss, ctx})
+	}()
+	return g.finish(ss.Context(), info.FullMethod, began, err)
+}

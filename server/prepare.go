@@ -1,0 +1,343 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"slices"
+
+	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/release"
+	"github.com/wattveil/wattveil/privacy/seal"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server/store"
+)
+
+// preparer checks and seals batches. It holds public keys and the day keys its
+// writer made; it cannot open what it has sealed in an earlier process.
+type preparer struct {
+	store   *store.Store
+	writer  *seal.Writer
+	windows windowKeys
+	keys    *keyCache
+	macKey  []byte
+	clock   Clock
+	slack   int64 // seconds an interval may end after the clock
+	// slots bounds how many batches are prepared at once: sealing is work for
+	// the processor, and more of it than there are cores only adds latency.
+	slots chan struct{}
+}
+
+// windowKeys tells ingest where contributions of a day are sealed to;
+// privacy/release implements it.
+type windowKeys interface {
+	// Window returns the public key of the day's window, or
+	// release.ErrWindowClosed when its day takes no more contributions.
+	Window(ctx context.Context, day meter.Day) (seal.PublicKey, error)
+}
+
+// prepared is a batch ready to be stored.
+type prepared struct {
+	batch   store.Batch
+	targets []targetDay
+	windows []windowDay
+	refused []refusal
+}
+
+// targetDay names a day key that the batch was sealed under, windowDay a spool
+// key: every transaction carries their wraps until one that contained them is
+// known to be committed.
+type targetDay struct {
+	target seal.Target
+	day    meter.Day
+}
+
+type windowDay struct {
+	key seal.PublicKey
+	day meter.Day
+}
+
+// refusal is an interval given back to its sender. The register is kept as the
+// sender wrote it: it may be what is wrong.
+type refusal struct {
+	UsagePoint   meter.UsagePoint
+	RegisterText string
+	Start        int64
+	Reason       meter.Reason
+}
+
+// prepare turns a batch into what is stored of it: sealed blocks, and the same
+// contributions sealed for the windows of their days. Refusals are part of the
+// result, per interval and by name.
+func (p *preparer) prepare(ctx context.Context, utility meter.Utility, req *wattveilv1.SubmitRequest) (*prepared, error) {
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	now := p.clock()
+	out := &prepared{batch: store.Batch{
+		Utility: utility, ID: req.GetBatchId(), MAC: contentMAC(p.macKey, utility, req), AcceptedAt: now.UnixMicro(),
+	}}
+	targets, err := p.lookUp(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	accepted := p.check(utility, req, targets, now.Unix(), out)
+	contributions := map[meter.Day][]seal.Contribution{}
+	for _, s := range accepted {
+		if err := p.sealSeries(ctx, s, targets[s.UsagePoint], out, contributions); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.spool(ctx, contributions, out); err != nil {
+		return nil, err
+	}
+	out.batch.Refused = len(out.refused)
+	return out, nil
+}
+
+// lookUp finds who is metered at the batch's usage points, and where they live
+// in the grid: always fresh, because people move.
+func (p *preparer) lookUp(ctx context.Context, req *wattveilv1.SubmitRequest) (map[meter.UsagePoint]store.Target, error) {
+	points := make([]meter.UsagePoint, 0, len(req.GetSeries()))
+	for _, s := range req.GetSeries() {
+		if u, err := meter.ParseUsagePoint(s.GetUsagePoint()); err == nil {
+			points = append(points, u)
+		}
+	}
+	slices.Sort(points)
+	targets, err := p.store.TargetsFor(ctx, slices.Compact(points))
+	if err != nil {
+		return nil, fmt.Errorf("looking up usage points: %w", err)
+	}
+	return targets, nil
+}
+
+// check validates every series and returns those of which anything is left.
+// Refused slots are turned to missing ones; the rest of the series stands.
+func (p *preparer) check(utility meter.Utility, req *wattveilv1.SubmitRequest, targets map[meter.UsagePoint]store.Target, now int64, out *prepared) []meter.Series {
+	accepted := make([]meter.Series, 0, len(req.GetSeries()))
+	texts := map[meter.Register]string{}
+	for _, in := range req.GetSeries() {
+		s, reason := fromWire(in)
+		if reason == "" {
+			t, known := targets[s.UsagePoint]
+			if !known || t.Utility != utility {
+				reason = meter.UnknownUsagePoint // also for another utility's point: it tells nobody whose it is
+			} else {
+				texts[s.Register] = in.GetRegister()
+				for _, r := range s.Validate(meter.Limits{CapWatts: t.CapWatts, Now: now, FutureSlack: p.slack}) {
+					out.refused = append(out.refused, refusal{r.UsagePoint, in.GetRegister(), r.Start, r.Reason})
+				}
+			}
+		}
+		if reason != "" {
+			for i := range in.GetValues() {
+				out.refused = append(out.refused, refusal{meter.UsagePoint(in.GetUsagePoint()), in.GetRegister(), in.GetStart() + int64(i)*in.GetLengthSeconds(), reason})
+			}
+			continue
+		}
+		if s.Present() > 0 {
+			accepted = append(accepted, s)
+		}
+	}
+	for _, r := range meter.RefuseConflicts(accepted) {
+		out.refused = append(out.refused, refusal{r.UsagePoint, texts[r.Register], r.Start, r.Reason})
+	}
+	return accepted
+}
+
+// fromWire reads one series, sharing its values. The reason is set when its
+// frame is wrong.
+func fromWire(in *wattveilv1.Series) (meter.Series, meter.Reason) {
+	u, err := meter.ParseUsagePoint(in.GetUsagePoint())
+	if err != nil {
+		return meter.Series{}, meter.UnknownUsagePoint
+	}
+	r, err := meter.ParseRegister(in.GetRegister())
+	if err != nil {
+		return meter.Series{}, meter.UnknownRegister
+	}
+	s := meter.Series{UsagePoint: u, Register: r, Start: in.GetStart(), Length: in.GetLengthSeconds(), Revision: in.GetRevision(), Values: in.GetValues()}
+	if q := in.GetQualities(); len(q) > 0 {
+		s.Quality = make([]meter.Quality, len(q))
+		for i, c := range q {
+			s.Quality[i] = meter.Quality(c)
+		}
+	}
+	return s, ""
+}
+
+// sealSeries seals a series for the households that lived there when its
+// intervals began, UTC day by UTC day, and collects its contributions.
+func (p *preparer) sealSeries(ctx context.Context, s meter.Series, t store.Target, out *prepared, contributions map[meter.Day][]seal.Contribution) error {
+	home := s.Start // everything before it has found its household
+	for _, o := range t.Occupants {
+		until := o.Until
+		if until == 0 {
+			until = s.End()
+		}
+		out.refuseHomeless(s.Trim(home, min(o.From, s.End())))
+		home = max(home, until)
+		lived := s.Trim(o.From, until)
+		if lived.Present() == 0 {
+			continue
+		}
+		key, err := p.keys.get(ctx, o.Household, o.Generation)
+		if errors.Is(err, seal.ErrKeyGone) {
+			out.refuseHomeless(lived)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("looking up household key: %w", err)
+		}
+		target := seal.Target{Household: o.Household, Generation: o.Generation, Key: key, CapWatts: t.CapWatts}
+		for _, day := range lived.SplitUTCDays() {
+			if day.Present() == 0 {
+				continue
+			}
+			block, err := p.writer.Seal(target, day)
+			if err != nil {
+				return fmt.Errorf("sealing block: %w", err)
+			}
+			out.batch.Blocks = append(out.batch.Blocks, block)
+			out.batch.Intervals += day.Present()
+			if td := (targetDay{target, block.Day}); len(out.targets) == 0 || !sameTarget(out.targets[len(out.targets)-1], td) {
+				out.targets = append(out.targets, td)
+			}
+			if release.Contributes(day) {
+				contributions[block.Day] = append(contributions[block.Day], seal.Contribution{Household: o.Household, Series: day})
+			}
+		}
+	}
+	out.refuseHomeless(s.Trim(home, s.End()))
+	return nil
+}
+
+func sameTarget(a, b targetDay) bool {
+	return a.day == b.day && a.target.Household == b.target.Household && a.target.Generation == b.target.Generation
+}
+
+// refuseHomeless gives back intervals of a time when nobody is registered at
+// the point: there is no key to seal them to.
+func (out *prepared) refuseHomeless(s meter.Series) {
+	for i := range s.Values {
+		if s.QualityAt(i) != meter.Missing {
+			out.refused = append(out.refused, refusal{s.UsagePoint, s.Register.String(), s.StartAt(i), NoHousehold})
+		}
+	}
+}
+
+// NoHousehold refuses an interval that began when no household was registered
+// at its usage point, or one whose household has been erased.
+const NoHousehold meter.Reason = "no_household"
+
+// spool seals the batch's contributions, a record a window. Days whose window
+// has closed are stored for the household only.
+func (p *preparer) spool(ctx context.Context, contributions map[meter.Day][]seal.Contribution, out *prepared) error {
+	days := make([]meter.Day, 0, len(contributions))
+	for d := range contributions {
+		days = append(days, d)
+	}
+	slices.SortFunc(days, cmp.Compare[meter.Day])
+	for _, day := range days {
+		key, err := p.windows.Window(ctx, day)
+		if errors.Is(err, release.ErrWindowClosed) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("looking up window: %w", err)
+		}
+		record, err := p.writer.Spool(day, key, contributions[day])
+		if err != nil {
+			return fmt.Errorf("sealing contributions: %w", err)
+		}
+		out.batch.Spool = append(out.batch.Spool, record)
+		out.windows = append(out.windows, windowDay{key, day})
+	}
+	return nil
+}
+
+// contentMAC is the keyed hash of a batch's content: a bare hash of few
+// readings could be guessed.
+func contentMAC(key []byte, utility meter.Utility, req *wattveilv1.SubmitRequest) (out [32]byte) {
+	h := hmac.New(sha256.New, key)
+	w := macWriter{h: h}
+	w.text("wattveil batch v1")
+	w.text(string(utility))
+	w.number(uint64(len(req.GetSeries())))
+	for _, s := range req.GetSeries() {
+		w.text(s.GetUsagePoint())
+		w.text(s.GetRegister())
+		w.number(uint64(s.GetStart()))
+		w.number(uint64(s.GetLengthSeconds()))
+		w.number(uint64(s.GetRevision()))
+		w.text(string(s.GetQualities()))
+		w.number(uint64(len(s.GetValues())))
+		for _, v := range s.GetValues() {
+			w.number(uint64(v))
+		}
+	}
+	w.flush()
+	h.Sum(out[:0])
+	return out
+}
+
+// macWriter gathers small fields into few writes.
+type macWriter struct {
+	h   hash.Hash
+	buf [512]byte
+	n   int
+}
+
+func (w *macWriter) flush() {
+	w.h.Write(w.buf[:w.n])
+	w.n = 0
+}
+
+func (w *macWriter) number(v uint64) {
+	if w.n+8 > len(w.buf) {
+		w.flush()
+	}
+	binary.BigEndian.PutUint64(w.buf[w.n:], v)
+	w.n += 8
+}
+
+func (w *macWriter) text(s string) {
+	w.number(uint64(len(s)))
+	w.flush()
+	w.h.Write([]byte(s))
+}
+
+// keyCache holds parsed public keys of households, the most recently used
+// ones; a key never changes within its generation.
+type keyCache struct {
+	load func(context.Context, consent.Household, uint32) (seal.PublicKey, error)
+	lru  *lru[keyID, seal.PublicKey]
+}
+
+type keyID struct {
+	household  consent.Household
+	generation uint32
+}
+
+func (c *keyCache) get(ctx context.Context, h consent.Household, generation uint32) (seal.PublicKey, error) {
+	id := keyID{h, generation}
+	if k, ok := c.lru.get(id); ok {
+		return k, nil
+	}
+	k, err := c.load(ctx, h, generation)
+	if err != nil {
+		return k, err
+	}
+	c.lru.put(id, k)
+	return k, nil
+}

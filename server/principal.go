@@ -1,0 +1,191 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
+)
+
+// Kind is what sort of caller somebody is. The authorisation matrix speaks in
+// kinds; everything finer (whose usage point, whose consent) is decided where
+// the object is at hand.
+type Kind uint8
+
+// The kinds of callers.
+const (
+	// Public is anybody: no certificate, no session.
+	Public Kind = 1 << iota
+	// UtilityKind submits readings of its own usage points.
+	UtilityKind
+	// RecipientKind is a third party.
+	RecipientKind
+	// HouseholdKind is a household's session.
+	HouseholdKind
+	// OperatorKind runs the hub.
+	OperatorKind
+	// RegulatorKind audits.
+	RegulatorKind
+)
+
+var kindOfName = map[string]Kind{
+	"utility": UtilityKind, "recipient": RecipientKind, "operator": OperatorKind, "regulator": RegulatorKind,
+}
+
+// Principal is who calls: a kind and a name of that kind. Households carry the
+// hash of their session too.
+type Principal struct {
+	Kind    Kind
+	ID      string
+	Session ledger.Hash
+}
+
+// Utility returns the caller as a utility.
+func (p Principal) Utility() meter.Utility { return meter.Utility(p.ID) }
+
+// Recipient returns the caller as a third party.
+func (p Principal) Recipient() consent.Recipient { return consent.Recipient(p.ID) }
+
+// Household returns the caller as a household.
+func (p Principal) Household() consent.Household { return consent.Household(p.ID) }
+
+type principalKey struct{}
+
+func withPrincipal(ctx context.Context, p Principal) context.Context {
+	return context.WithValue(ctx, principalKey{}, p)
+}
+
+// caller returns the authenticated principal of a call; the interceptors have
+// put it there, and without them nobody is anybody.
+func caller(ctx context.Context) Principal {
+	p, ok := ctx.Value(principalKey{}).(Principal)
+	if !ok {
+		return Principal{Kind: Public}
+	}
+	return p
+}
+
+// Errors of authentication.
+var (
+	errBadCertificate = errors.New("server: client certificate names no known caller")
+	errBadSession     = errors.New("server: session is unknown or has ended")
+)
+
+// CertificateURI is the URI that a client certificate carries in its subject
+// alternative names: wattveil://utility/ID, wattveil://recipient/ID,
+// wattveil://operator/ID or wattveil://regulator/ID.
+func CertificateURI(kind, id string) *url.URL {
+	return &url.URL{Scheme: "wattveil", Host: kind, Path: "/" + id}
+}
+
+// principalOf reads the caller from a verified TLS connection. A certificate
+// with no wattveil URI, or with two, is refused.
+func principalOf(state tls.ConnectionState) (Principal, error) {
+	if len(state.VerifiedChains) == 0 {
+		return Principal{Kind: Public}, nil
+	}
+	var found *url.URL
+	for _, u := range state.VerifiedChains[0][0].URIs {
+		if u.Scheme != "wattveil" {
+			continue
+		}
+		if found != nil {
+			return Principal{}, errBadCertificate
+		}
+		found = u
+	}
+	if found == nil {
+		return Principal{}, errBadCertificate
+	}
+	return parsePrincipal(found.Host, strings.TrimPrefix(found.Path, "/"))
+}
+
+func parsePrincipal(kind, id string) (Principal, error) {
+	k, ok := kindOfName[kind]
+	if !ok {
+		return Principal{}, errBadCertificate
+	}
+	if _, err := meter.ParseUtility(id); err != nil { // one alphabet for all names
+		return Principal{}, errBadCertificate
+	}
+	return Principal{Kind: k, ID: id}, nil
+}
+
+// sessions resolves bearer tokens; server/store implements it.
+type sessions interface {
+	// SessionHousehold returns the household of a live session, by the hash of
+	// its token.
+	SessionHousehold(ctx context.Context, tokenHash [32]byte, now int64) (consent.Household, bool, error)
+}
+
+// tokenHash is how a session token is stored and looked up: an unkeyed hash is
+// enough for 256 random bits, and the lookup by it needs no comparison of
+// secrets.
+func tokenHash(token string) ledger.Hash {
+	return sha256.Sum256([]byte("wattveil session v1\x00" + token))
+}
+
+// internalPrincipal is the metadata key by which the HTTP edge tells the
+// in-process gRPC server whose certificate it has verified. Only the in-process
+// listener reads it, and the edge drops it from what clients send.
+const internalPrincipal = "wattveil-internal-principal"
+
+// authenticator finds the principal of a call.
+type authenticator struct {
+	sessions sessions
+	clock    Clock
+	// inProcess is set on the listener that only the HTTP edge can reach.
+	inProcess bool
+}
+
+func (a *authenticator) principal(ctx context.Context) (Principal, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	p := Principal{Kind: Public}
+	if a.inProcess {
+		if v := md.Get(internalPrincipal); len(v) == 1 {
+			kind, id, _ := strings.Cut(v[0], "/")
+			var err error
+			if p, err = parsePrincipal(kind, id); err != nil {
+				return Principal{}, err
+			}
+		}
+	} else if pr, ok := peer.FromContext(ctx); ok {
+		if ti, ok := pr.AuthInfo.(credentials.TLSInfo); ok {
+			var err error
+			if p, err = principalOf(ti.State); err != nil {
+				return Principal{}, err
+			}
+		}
+	}
+	if v := md.Get("authorization"); len(v) > 0 && p.Kind == Public {
+		return a.session(ctx, v)
+	}
+	return p, nil
+}
+
+func (a *authenticator) session(ctx context.Context, headers []string) (Principal, error) {
+	token, ok := strings.CutPrefix(headers[0], "Bearer ")
+	if !ok || len(headers) != 1 || len(token) > 128 {
+		return Principal{}, errBadSession
+	}
+	h := tokenHash(token)
+	household, ok, err := a.sessions.SessionHousehold(ctx, h, a.clock().Unix())
+	if err != nil {
+		return Principal{}, fmt.Errorf("looking up session: %w", err)
+	}
+	if !ok {
+		return Principal{}, errBadSession
+	}
+	return Principal{Kind: HouseholdKind, ID: string(household), Session: h}, nil
+}

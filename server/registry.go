@@ -1,0 +1,232 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/keyguard"
+	"github.com/wattveil/wattveil/privacy/seal"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server/store"
+)
+
+// registryService implements RegistryService.
+type registryService struct {
+	wattveilv1.UnimplementedRegistryServiceServer
+	store  *store.Store
+	keys   seal.Wrapper
+	codes  letterCodes
+	clock  Clock
+	random io.Reader
+}
+
+// PutUtilities adds or renames utilities.
+func (r *registryService) PutUtilities(ctx context.Context, req *wattveilv1.PutUtilitiesRequest) (*wattveilv1.PutUtilitiesResponse, error) {
+	if len(req.GetUtilities()) > 1000 {
+		return nil, tooMany("1,000 utilities")
+	}
+	us := make([]store.Utility, len(req.GetUtilities()))
+	for i, u := range req.GetUtilities() {
+		id, err := meter.ParseUtility(u.GetId())
+		if err != nil {
+			return nil, badName("utility")
+		}
+		if us[i] = (store.Utility{ID: id, Name: u.GetName()}); !shownName(us[i].Name) {
+			return nil, badName("utility's shown")
+		}
+	}
+	return &wattveilv1.PutUtilitiesResponse{}, r.store.PutUtilities(ctx, us)
+}
+
+// PutRecipients registers third parties.
+func (r *registryService) PutRecipients(ctx context.Context, req *wattveilv1.PutRecipientsRequest) (*wattveilv1.PutRecipientsResponse, error) {
+	if len(req.GetRecipients()) > 1000 {
+		return nil, tooMany("1,000 recipients")
+	}
+	rs := make([]store.Recipient, len(req.GetRecipients()))
+	for i, p := range req.GetRecipients() {
+		if _, err := meter.ParseUtility(p.GetId()); err != nil {
+			return nil, badName("recipient")
+		}
+		if rs[i] = (store.Recipient{ID: consent.Recipient(p.GetId()), Name: p.GetName()}); !shownName(rs[i].Name) {
+			return nil, badName("recipient's shown")
+		}
+	}
+	return &wattveilv1.PutRecipientsResponse{}, r.store.PutRecipients(ctx, rs)
+}
+
+// PutGridNodes adds nodes of the public tree, parents first. A node never
+// moves: what was published of it would change its meaning.
+func (r *registryService) PutGridNodes(ctx context.Context, req *wattveilv1.PutGridNodesRequest) (*wattveilv1.PutGridNodesResponse, error) {
+	if len(req.GetNodes()) > 10_000 {
+		return nil, tooMany("10,000 nodes")
+	}
+	ns := make([]store.GridNode, len(req.GetNodes()))
+	for i, n := range req.GetNodes() {
+		if _, err := meter.ParseUtility(n.GetId()); err != nil {
+			return nil, badName("node")
+		}
+		if _, err := meter.ParseUtility(n.GetKind()); err != nil {
+			return nil, badName("node's kind")
+		}
+		if (n.GetParent() == "") != (n.GetLevel() == 0) || n.GetLevel() > 15 {
+			return nil, invalid("bad_tree", "a root has level 0 and no parent, every other node a parent one level above")
+		}
+		ns[i] = store.GridNode{ID: n.GetId(), Parent: n.GetParent(), Level: int(n.GetLevel()), Kind: n.GetKind()}
+	}
+	return &wattveilv1.PutGridNodesResponse{}, r.store.PutGridNodes(ctx, ns)
+}
+
+// ListGridNodes lists the public tree, parents first.
+func (r *registryService) ListGridNodes(ctx context.Context, _ *wattveilv1.ListGridNodesRequest) (*wattveilv1.ListGridNodesResponse, error) {
+	ns, err := r.store.GridNodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp := &wattveilv1.ListGridNodesResponse{Nodes: make([]*wattveilv1.GridNode, len(ns))}
+	for i, n := range ns {
+		resp.Nodes[i] = &wattveilv1.GridNode{Id: n.ID, Parent: n.Parent, Level: uint32(n.Level), Kind: n.Kind, UsagePoints: n.UsagePoints}
+	}
+	return resp, nil
+}
+
+// PutUsagePoints adds usage points, or changes their cap and zone.
+func (r *registryService) PutUsagePoints(ctx context.Context, req *wattveilv1.PutUsagePointsRequest) (*wattveilv1.PutUsagePointsResponse, error) {
+	if len(req.GetPoints()) > 10_000 {
+		return nil, tooMany("10,000 usage points")
+	}
+	ps := make([]store.UsagePoint, len(req.GetPoints()))
+	for i, p := range req.GetPoints() {
+		id, err := meter.ParseUsagePoint(p.GetId())
+		if err != nil {
+			return nil, badName("usage point")
+		}
+		utility, err := meter.ParseUtility(p.GetUtility())
+		if err != nil {
+			return nil, badName("utility")
+		}
+		zone := p.GetZone()
+		if zone == "" {
+			zone = "UTC"
+		}
+		if _, err := time.LoadLocation(zone); err != nil || zone == "Local" {
+			return nil, invalid("bad_zone", "the zone is not an IANA name such as Europe/Zurich")
+		}
+		limit := p.GetCapWatts()
+		if limit == 0 {
+			limit = meter.DefaultCapWatts
+		}
+		if limit < 0 || limit > maxCapWatts {
+			return nil, invalid("bad_cap", "the cap must lie between 1 W and 1 GW")
+		}
+		ps[i] = store.UsagePoint{ID: id, Utility: utility, Node: p.GetNode(), CapWatts: limit, Zone: zone}
+	}
+	return &wattveilv1.PutUsagePointsResponse{}, r.store.PutUsagePoints(ctx, ps)
+}
+
+// maxCapWatts keeps the value of an interval of a day within 35 bits.
+const maxCapWatts = 1_000_000_000
+
+// CreateHouseholds makes key pairs, wraps the private halves, and stores
+// everything of all the households in one transaction. The private halves exist
+// in memory only between these two steps.
+func (r *registryService) CreateHouseholds(ctx context.Context, req *wattveilv1.CreateHouseholdsRequest) (*wattveilv1.CreateHouseholdsResponse, error) {
+	n := len(req.GetHouseholds())
+	if n == 0 || n > 1000 {
+		return nil, tooMany("1,000 households")
+	}
+	hs := make([]store.NewHousehold, n)
+	items := make([]seal.Item, n)
+	resp := &wattveilv1.CreateHouseholdsResponse{Households: make([]*wattveilv1.CreatedHousehold, n)}
+	for i, in := range req.GetHouseholds() {
+		id, err := randomID(r.random)
+		if err != nil {
+			return nil, err
+		}
+		private, err := seal.NewPrivateKey(r.random)
+		if err != nil {
+			return nil, fmt.Errorf("making household key: %w", err)
+		}
+		code, hash, err := r.codes.draw(r.random)
+		if err != nil {
+			return nil, err
+		}
+		var subjectKey ledger.Hash
+		if _, err := io.ReadFull(r.random, subjectKey[:]); err != nil {
+			return nil, fmt.Errorf("drawing household secret: %w", err)
+		}
+		h := store.NewHousehold{
+			ID: consent.Household(id), Generation: 1, PublicKey: private.Public().Bytes(), SubjectKey: subjectKey,
+			CodeHash: hash, From: in.GetFrom(), CreatedAt: r.clock().Unix(),
+		}
+		for _, p := range in.GetUsagePoints() {
+			u, err := meter.ParseUsagePoint(p)
+			if err != nil {
+				return nil, badName("usage point")
+			}
+			h.UsagePoints = append(h.UsagePoints, u)
+		}
+		if len(h.UsagePoints) == 0 || len(h.UsagePoints) > 64 {
+			return nil, invalid("bad_count", "a household has between 1 and 64 usage points")
+		}
+		hs[i], items[i] = h, seal.Item{Context: []byte(id), Data: private.Seed()}
+		resp.Households[i] = &wattveilv1.CreatedHousehold{Household: id, LetterCode: code}
+	}
+	wrapped, err := r.keys.Wrap(ctx, keyguard.HouseholdKey, items)
+	for i := range items {
+		clear(items[i].Data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("wrapping household keys: %w", err)
+	}
+	for i := range hs {
+		hs[i].WrappedPrivate = wrapped[i]
+	}
+	return resp, r.store.CreateHouseholds(ctx, hs)
+}
+
+// MoveOut ends a household's occupancies.
+func (r *registryService) MoveOut(ctx context.Context, req *wattveilv1.MoveOutRequest) (*wattveilv1.MoveOutResponse, error) {
+	if _, err := meter.ParseUtility(req.GetHousehold()); err != nil {
+		return nil, badName("household")
+	}
+	return &wattveilv1.MoveOutResponse{}, r.store.MoveOut(ctx, consent.Household(req.GetHousehold()), req.GetAt())
+}
+
+// IssueLetterCode makes a new letter code for a household; what codes it had
+// and did not use end in the same transaction.
+func (r *registryService) IssueLetterCode(ctx context.Context, req *wattveilv1.IssueLetterCodeRequest) (*wattveilv1.IssueLetterCodeResponse, error) {
+	if _, err := meter.ParseUtility(req.GetHousehold()); err != nil {
+		return nil, badName("household")
+	}
+	code, hash, err := r.codes.draw(r.random)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.store.ReplaceLetterCode(ctx, consent.Household(req.GetHousehold()), hash); err != nil {
+		return nil, err
+	}
+	return &wattveilv1.IssueLetterCodeResponse{LetterCode: code}, nil
+}
+
+func tooMany(limit string) error { return invalid("too_many", "at most "+limit+" a call") }
+
+func badName(what string) error { return invalid("bad_name", "a "+what+" name is not well formed") }
+
+// shownName bounds the names that people see.
+func shownName(s string) bool {
+	if s == "" || len(s) > 200 {
+		return false
+	}
+	for _, c := range s {
+		if c < 0x20 || c == 0x7f || c == 0xfffd {
+			return false
+		}
+	}
+	return true
+}

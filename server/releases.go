@@ -1,0 +1,66 @@
+package server
+
+import (
+	"context"
+
+	"github.com/wattveil/wattveil/privacy/dp"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server/store"
+)
+
+// releaseService implements ReleaseService: what is public.
+type releaseService struct {
+	wattveilv1.UnimplementedReleaseServiceServer
+	store *store.Store
+	cap   dp.Rho
+	clock Clock
+}
+
+// ListReleases lists published releases, newest day first.
+func (r *releaseService) ListReleases(ctx context.Context, req *wattveilv1.ListReleasesRequest) (*wattveilv1.ListReleasesResponse, error) {
+	size, err := pageSize(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	page, next, err := r.store.ListReleases(ctx, req.GetPageToken(), size)
+	if err != nil {
+		return nil, err
+	}
+	resp := &wattveilv1.ListReleasesResponse{NextPageToken: next}
+	for _, p := range page {
+		resp.Releases = append(resp.Releases, &wattveilv1.ReleaseInfo{Id: p.ID, Product: p.Product, Day: p.Day.String(), LeafIndex: p.LeafIndex})
+	}
+	return resp, nil
+}
+
+// GetRelease returns one signed release with the opening of its leaf.
+func (r *releaseService) GetRelease(ctx context.Context, req *wattveilv1.GetReleaseRequest) (*wattveilv1.GetReleaseResponse, error) {
+	p, err := r.store.PublishedRelease(ctx, req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return &wattveilv1.GetReleaseResponse{
+		Body: string(p.Body), Signature: p.Signature, PublicKey: p.PublicKey, LeafIndex: p.LeafIndex, Payload: p.Payload, Nonce: p.Nonce[:],
+	}, nil
+}
+
+// GetBudget says what has been spent of a year's cap.
+func (r *releaseService) GetBudget(ctx context.Context, req *wattveilv1.GetBudgetRequest) (*wattveilv1.GetBudgetResponse, error) {
+	year := int(req.GetYear())
+	if year == 0 {
+		year = r.clock().UTC().Year()
+	}
+	if year < 1970 || year > 9999 {
+		return nil, invalid("bad_year", "the year is out of range")
+	}
+	spends, err := r.store.BudgetOf(ctx, year)
+	if err != nil {
+		return nil, err
+	}
+	resp := &wattveilv1.GetBudgetResponse{Year: int32(year), CapNanoRho: uint64(r.cap)}
+	for _, s := range spends {
+		resp.SpentNanoRho += uint64(s.Rho)
+		resp.Products = append(resp.Products, &wattveilv1.ProductSpend{Product: s.Product, SpentNanoRho: uint64(s.Rho), Days: uint32(s.Days)})
+	}
+	return resp, nil
+}
