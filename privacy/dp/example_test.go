@@ -1,0 +1,56 @@
+package dp_test
+
+import (
+	"fmt"
+	"log"
+
+	"github.com/wattveil/wattveil/privacy/dp"
+)
+
+// The sum of two households' days, released once for ρ = 0.006.
+func Example() {
+	const bound = 3000 // Wh, the norm of a household's day
+	budget, err := dp.ParseRho("0.006")
+	if err != nil {
+		log.Fatal(err)
+	}
+	variance, err := dp.GaussianVariance(bound, budget)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// Draw before touching data.
+	noise, err := dp.DrawNoise(3, variance)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer noise.Erase()
+
+	sum := make([]int64, 3)
+	for _, day := range [][]int64{{200, 450, 300}, {6000, 0, 8000}} {
+		if err := dp.ClipL2(day, bound); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("clipped:", day)
+		if err := dp.Add(sum, day); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := noise.AddTo(sum); err != nil { // sum may now be published, once
+		log.Fatal(err)
+	}
+
+	spent, err := dp.RhoOf(bound, variance)
+	if err != nil {
+		log.Fatal(err)
+	}
+	epsilon, err := dp.Epsilon(spent, 1e-6)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("σ² = %v Wh², spent ρ = %v, ε = %v at δ = 1e-6\n", variance, spent, epsilon)
+	// Output:
+	// clipped: [200 450 300]
+	// clipped: [1800 0 2400]
+	// σ² = 750000000 Wh², spent ρ = 0.006, ε = 0.4738 at δ = 1e-6
+}
