@@ -53,7 +53,21 @@ func cut(occupancies []Occupancy, points []meter.UsagePoint, registers []meter.R
 	slices.SortFunc(scopes, func(a, b Scope) int {
 		return cmp.Or(cmp.Compare(a.UsagePoint, b.UsagePoint), cmp.Compare(a.From, b.From))
 	})
-	return scopes
+	return join(scopes)
+}
+
+// join makes one scope of those that follow each other without a gap, such as
+// when a usage point was moved in the grid: its days and months are still whole.
+func join(scopes []Scope) []Scope {
+	var joined []Scope
+	for _, s := range scopes {
+		if n := len(joined) - 1; n >= 0 && joined[n].UsagePoint == s.UsagePoint && joined[n].Until == s.From && joined[n].Zone == s.Zone {
+			joined[n].Until = s.Until
+			continue
+		}
+		joined = append(joined, s)
+	}
+	return joined
 }
 
 // occupied returns the usage points of the occupancies that hold any instant of
@@ -64,6 +78,24 @@ func occupied(occupancies []Occupancy, from, until int64) []meter.UsagePoint {
 		if max(from, o.From) < min(until, o.end()) {
 			points = append(points, o.UsagePoint)
 		}
+	}
+	return sortedPoints(points)
+}
+
+// hull returns the shortest range that holds all scopes.
+func hull(scopes []Scope) (from, until int64) {
+	from, until = scopes[0].From, scopes[0].Until
+	for _, s := range scopes {
+		from, until = min(from, s.From), max(until, s.Until)
+	}
+	return from, until
+}
+
+// pointsOf returns the usage points of the scopes, sorted, each once.
+func pointsOf(scopes []Scope) []meter.UsagePoint {
+	points := make([]meter.UsagePoint, len(scopes))
+	for i, s := range scopes {
+		points[i] = s.UsagePoint
 	}
 	return sortedPoints(points)
 }

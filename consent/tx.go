@@ -2,9 +2,6 @@ package consent
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
@@ -57,20 +54,3 @@ type Tx interface {
 type Ledger[T Tx] interface {
 	Propose(ctx context.Context, requestID string, fn func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error)) (ledger.Receipt, error)
 }
-
-// requestKey turns a caller's request id into the ledger's, which all callers
-// share: bound to what is done and by whom, so that nobody is answered with
-// another's outcome. The parts are length-prefixed.
-func requestKey(parts ...string) string {
-	h := sha256.New()
-	for _, p := range append([]string{"wattveil consent request v1"}, parts...) {
-		var n [4]byte
-		binary.BigEndian.PutUint32(n[:], uint32(len(p)))
-		h.Write(n[:])
-		h.Write([]byte(p))
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-// seconds returns a position's time in unix seconds, rounded down.
-func seconds(at ledger.Position) int64 { return at.Time / 1e6 }

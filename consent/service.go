@@ -1,0 +1,231 @@
+package consent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
+)
+
+// MaxOpenRequests is how many undecided requests one recipient may have at a
+// time.
+const MaxOpenRequests = 10000
+
+// Errors of Service.
+var (
+	// ErrTooManyRequests says that the recipient has MaxOpenRequests undecided ones.
+	ErrTooManyRequests = errors.New("consent: too many undecided requests")
+	// ErrNothingToGrant says that no usage point of the request is the household's.
+	ErrNothingToGrant = errors.New("consent: request names no usage point of the household")
+)
+
+// Service carries consents through their life. Every step is one leaf, which
+// commits together with the new state or not at all, and is signed when the
+// method returns. A call repeated with the same request id has no further
+// effect. Safe for concurrent use.
+type Service[T Tx] struct {
+	ledger Ledger[T]
+	random io.Reader
+}
+
+// NewService returns a Service that records in l and draws identifiers from
+// random, which must be cryptographic and safe for concurrent use.
+func NewService[T Tx](l Ledger[T], random io.Reader) *Service[T] {
+	return &Service[T]{ledger: l, random: random}
+}
+
+// Request asks the household that lives at the usage point now, and returns the
+// identifier under which it will decide. Terms that name usage points must name
+// this one.
+//
+// A usage point that is unknown, or where no one lives, is answered alike, and
+// leaves alike traces: a leaf in the recipient's chain and a consent that is
+// Requested and expires in its time, which nobody can decide. It costs what any
+// request costs, so unknown usage points offer no cheaper way to fill the store;
+// MaxOpenRequests bounds both. The receipt is kept back because its payload
+// names the household where there is one.
+//
+// Errors: ErrIdentifier, ErrTerms, ErrTooManyRequests, ErrReplayed if the
+// request id stands for another request, or what the ledger returns.
+func (s *Service[T]) Request(ctx context.Context, requestID string, r Recipient, up meter.UsagePoint, terms Terms) (ID, error) {
+	if !identifier(requestID) || !identifier(string(r)) || !identifier(string(up)) {
+		return "", ErrIdentifier
+	}
+	terms = terms.Normalize()
+	if err := terms.Validate(); err != nil {
+		return "", err
+	}
+	if len(terms.UsagePoints) > 0 && !slices.Contains(terms.UsagePoints, up) {
+		return "", fmt.Errorf("%w: usage points leave out the one that is asked about", ErrTerms)
+	}
+	id, err := newID(s.random)
+	if err != nil {
+		return "", err
+	}
+	asked := Consent{ID: id, Recipient: r, Terms: terms}
+	rec, err := propose(ctx, s.ledger, requestKey("request", string(r), requestID), func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error) {
+		return asked.request(ctx, tx, up, at)
+	})
+	if err != nil {
+		return "", err
+	}
+	if rec.payload.Terms != terms.Hash() || !slices.Contains(rec.payload.UsagePoints, string(up)) {
+		return "", ErrReplayed
+	}
+	return ID(rec.payload.Consent), nil
+}
+
+func (c Consent) request(ctx context.Context, tx Tx, up meter.UsagePoint, at ledger.Position) (ledger.Payload, error) {
+	now := seconds(at)
+	if c.Terms.PermissionUntil <= now {
+		return ledger.Payload{}, fmt.Errorf("%w: end of permission is past", ErrTerms)
+	}
+	open, err := tx.OpenRequests(ctx, c.Recipient)
+	if err != nil {
+		return ledger.Payload{}, err
+	}
+	if open >= MaxOpenRequests {
+		return ledger.Payload{}, ErrTooManyRequests
+	}
+	c.Household, err = tx.OccupantOf(ctx, up, now)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return ledger.Payload{}, err
+	}
+	if c, err = c.step(ledger.KindConsentRequest, now); err != nil {
+		return ledger.Payload{}, err
+	}
+	p := c.payload(ledger.KindConsentRequest, at)
+	if len(p.UsagePoints) == 0 {
+		p.UsagePoints = []string{string(up)} // the leaf says where was asked
+	}
+	return p, tx.PutConsent(ctx, c)
+}
+
+// Grant agrees to a request, as asked or, with narrowed, to less. The grant
+// names usage points: those of the terms that are the household's at this
+// moment, or all of them if the terms name none.
+//
+// Errors: ErrIdentifier, ErrNotFound also for another household's consent,
+// ErrState unless it is requested and not expired, ErrTerms, ErrWider if
+// narrowed allows anything that was not asked for, ErrNothingToGrant,
+// ErrReplayed, or what the ledger returns.
+func (s *Service[T]) Grant(ctx context.Context, requestID string, h Household, id ID, narrowed *Terms) (Consent, ledger.Receipt, error) {
+	return s.decide(ctx, ledger.KindConsentGrant, requestID, h, id, func(ctx context.Context, tx T, c Consent, now int64) (Consent, error) {
+		return c.agree(ctx, tx, narrowed, now)
+	})
+}
+
+// agree sets the terms of a grant.
+func (c Consent) agree(ctx context.Context, tx Tx, narrowed *Terms, now int64) (Consent, error) {
+	if narrowed != nil {
+		terms := narrowed.Normalize()
+		if err := terms.Validate(); err != nil {
+			return Consent{}, err
+		}
+		if !terms.NarrowerThan(c.Terms) {
+			return Consent{}, ErrWider
+		}
+		c.Terms = terms
+	}
+	if c.Terms.PermissionUntil <= now {
+		return Consent{}, fmt.Errorf("%w: end of permission is past", ErrTerms)
+	}
+	occupancies, err := tx.Occupancies(ctx, c.Household)
+	if err != nil {
+		return Consent{}, err
+	}
+	// A point moved into later is not in a grant made today: the household has
+	// not seen it in the text it agrees to.
+	occupancies = slices.DeleteFunc(slices.Clone(occupancies), func(o Occupancy) bool { return o.From > now })
+	theirs := occupied(occupancies, c.Terms.DataFrom, c.Terms.DataUntil)
+	if len(c.Terms.UsagePoints) > 0 {
+		theirs = slices.DeleteFunc(theirs, func(p meter.UsagePoint) bool { return !slices.Contains(c.Terms.UsagePoints, p) })
+	}
+	if len(theirs) == 0 {
+		return Consent{}, ErrNothingToGrant
+	}
+	c.Terms.UsagePoints = theirs
+	return c, c.Terms.Validate()
+}
+
+// Deny refuses a request. Errors as for Grant.
+func (s *Service[T]) Deny(ctx context.Context, requestID string, h Household, id ID) (Consent, ledger.Receipt, error) {
+	return s.decide(ctx, ledger.KindConsentDeny, requestID, h, id, unchanged)
+}
+
+// Revoke ends a grant. It is effective for the very next access: any leaf of an
+// access under this consent after the returned one would be a provable
+// violation. Errors as for Grant.
+func (s *Service[T]) Revoke(ctx context.Context, requestID string, h Household, id ID) (Consent, ledger.Receipt, error) {
+	return s.decide(ctx, ledger.KindConsentRevoke, requestID, h, id, unchanged)
+}
+
+func unchanged[T Tx](_ context.Context, _ T, c Consent, _ int64) (Consent, error) { return c, nil }
+
+// decide is one step that a household takes. A consent whose time is up is
+// expired instead, with its own leaf, and the step refused.
+func (s *Service[T]) decide(ctx context.Context, kind ledger.Kind, requestID string, h Household, id ID,
+	change func(ctx context.Context, tx T, c Consent, now int64) (Consent, error),
+) (Consent, ledger.Receipt, error) {
+	if !identifier(requestID) || !identifier(string(h)) || !identifier(string(id)) {
+		return Consent{}, ledger.Receipt{}, ErrIdentifier
+	}
+	var decided Consent
+	key := requestKey(string(kind), string(h), requestID)
+	rec, err := propose(ctx, s.ledger, key, func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error) {
+		c, err := owned(ctx, tx, h, id)
+		if err != nil {
+			return ledger.Payload{}, err
+		}
+		now := seconds(at)
+		if c.due(now) {
+			return ledger.Payload{}, errDue
+		}
+		if c, err = c.step(kind, now); err != nil {
+			return ledger.Payload{}, err
+		}
+		if c, err = change(ctx, tx, c, now); err != nil {
+			return ledger.Payload{}, err
+		}
+		decided = c
+		return c.payload(kind, at), tx.PutConsent(ctx, c)
+	})
+	switch {
+	case errors.Is(err, errDue):
+		if err := expire(ctx, s.ledger, id); err != nil {
+			return Consent{}, ledger.Receipt{}, err
+		}
+		return Consent{}, ledger.Receipt{}, ErrState
+	case err != nil:
+		return Consent{}, ledger.Receipt{}, err
+	case rec.payload.Consent != string(id):
+		return Consent{}, ledger.Receipt{}, ErrReplayed
+	case !rec.fresh:
+		if decided, err = s.current(ctx, h, id); err != nil {
+			return Consent{}, ledger.Receipt{}, err
+		}
+	}
+	return decided, rec.receipt, nil
+}
+
+// current returns the consent as it stands.
+func (s *Service[T]) current(ctx context.Context, h Household, id ID) (c Consent, err error) {
+	err = view(ctx, s.ledger, func(ctx context.Context, tx T) error {
+		c, err = owned(ctx, tx, h, id)
+		return err
+	})
+	return c, err
+}
+
+// owned returns the household's consent; another's is as absent as none.
+func owned(ctx context.Context, tx Tx, h Household, id ID) (Consent, error) {
+	c, err := tx.Consent(ctx, id)
+	if err == nil && c.Household != h {
+		return Consent{}, ErrNotFound
+	}
+	return c, err
+}
