@@ -53,4 +53,3 @@ func (w *Writer) dayKey(t Target, day meter.Day) (*carrier, DayKey, error) {
 	c, key, err := w.days.get(keyName{t.Household, t.Generation, day}, t.Key, w.random)
 	return c, DayKey(key), err
 }
-

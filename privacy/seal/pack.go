@@ -65,11 +65,12 @@ func (p packing) appendPacked(dst []byte, s meter.Series) ([]byte, error) {
 		if !p.holds(v) || !q.Known() || q == meter.Missing && v != 0 {
 			return nil, ErrSeries
 		}
-		if u := uint64(v); width > 32 {
+		u := uint64(v) & (1<<width - 1)
+		if width > 32 {
 			w.put(u>>32, width-32)
-			w.put(u&0xffffffff, 32)
+			w.put(u&(1<<32-1), 32)
 		} else {
-			w.put(u&(1<<width-1), width)
+			w.put(u, width)
 		}
 		w.put(uint64(q), qualityBits)
 	}

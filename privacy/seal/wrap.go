@@ -108,11 +108,7 @@ func OpenSpoolKey(window PrivateKey, w SpoolKeyWrap, writer ed25519.PublicKey) (
 // wrap seals a 32-byte key to recipient, with 64 bytes of rand for the
 // encapsulation.
 func wrap(rand io.Reader, recipient PublicKey, bound, key []byte) ([]byte, error) {
-	var x xwing.PublicKey
-	if err := x.Unpack(recipient.k.packed[:]); err != nil {
-		return nil, ErrKey
-	}
-	sender, err := suite.NewSender(&x, bound)
+	sender, err := suite.NewSender(&recipient.k.x, bound)
 	if err != nil {
 		return nil, fmt.Errorf("setting up encryption: %w", err)
 	}

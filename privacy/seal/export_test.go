@@ -1,0 +1,31 @@
+package seal
+
+// The doors that only this package's tests have.
+
+// Bound returns the associated data of a block.
+func Bound(b Block) []byte { return b.bound() }
+
+// OpenWhole opens a block without a permit and without looking at its
+// signature: what the encryption alone holds together.
+func OpenWhole(key BlockKey, b Block) (Opened, error) { return b.open(key) }
+
+// DayKeyOf returns the day key that the writer made for the target.
+func DayKeyOf(w *Writer, t Target, b Block) DayKey {
+	_, key, err := w.dayKey(t, b.Day)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+// UseUp sets the last sequence number that the writer has used.
+func UseUp(w *Writer, last uint64) { w.seq.Store(last) }
+
+// Used returns the last sequence number that the writer has used.
+func Used(w *Writer) uint64 { return w.seq.Load() }
+
+// KeysHeld returns how many day keys and spool keys the writer holds.
+func KeysHeld(w *Writer) int64 { return w.days.count.Load() + w.windows.count.Load() }
+
+// FillKeys makes the writer believe that it holds all the keys it may.
+func FillKeys(w *Writer) { w.days.count.Store(maxKeys) }
