@@ -167,6 +167,7 @@ type Reader interface {
 
 	// ReadLeaves returns the leaves from index from up to, not including,
 	// until: fewer, possibly none, where the log ends or a leaf is missing.
+	// It returns what is stored and leaves judging it to the verifier.
 	ReadLeaves(ctx context.Context, from, until uint64) ([]Leaf, error)
 
 	// ReadEntry returns one entry, ErrNoEntry, or, with Index and Leaf alone

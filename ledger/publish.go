@@ -1,0 +1,94 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+// start compares the newest stored checkpoint with the head, once, and signs
+// the head if a crash has left it unsigned. A store whose head is behind its
+// own checkpoint has lost leaves that were signed: ErrRollback or ErrFork, and
+// nothing is recorded.
+func (s *Sequencer[T]) start(ctx context.Context) error {
+	if s.started {
+		return nil
+	}
+	// The checkpoint first: another process may append and sign in between.
+	note, err := s.store.Checkpoint(ctx)
+	switch {
+	case errors.Is(err, ErrNoCheckpoint):
+	case err != nil:
+		return fmt.Errorf("reading the newest checkpoint: %w", err)
+	default:
+		c, err := readCheckpoint(note)
+		if err != nil {
+			return fmt.Errorf("reading the newest checkpoint: %w", err)
+		}
+		s.published, s.note = c, note
+	}
+	var head Head
+	err = s.store.Transact(ctx, func(ctx context.Context, tx T) error {
+		var err error
+		if head, err = tx.LedgerHead(ctx); err != nil {
+			return err
+		}
+		return s.checkHead(head)
+	})
+	if err != nil {
+		return fmt.Errorf("reading the head: %w", err)
+	}
+	s.started = true
+	if err := s.publish(ctx, head); err != nil {
+		// Not fatal: every batch signs the head it leaves.
+		s.opt.Logger.ErrorContext(ctx, "head not signed at start", slog.Any("error", err))
+	}
+	return nil
+}
+
+// checkHead refuses a head that does not extend what is known to be signed.
+func (s *Sequencer[T]) checkHead(head Head) error {
+	switch {
+	case s.note == nil:
+		return nil
+	case head.Origin != s.published.origin:
+		return ErrOrigin
+	case head.Size < s.published.size:
+		return fmt.Errorf("head of size %d, signed %d: %w", head.Size, s.published.size, ErrRollback)
+	case head.Size == s.published.size && head.Root != s.published.root:
+		return fmt.Errorf("head of size %d: %w", head.Size, ErrFork)
+	}
+	return nil
+}
+
+// publish signs a committed head and stores the checkpoint. Afterwards
+// s.published covers head, or there is an error.
+func (s *Sequencer[T]) publish(ctx context.Context, head Head) error {
+	if s.note != nil && s.published.size >= head.Size {
+		return nil
+	}
+	note, err := s.signer.Sign(ctx, head)
+	if err == nil {
+		err = s.store.PutCheckpoint(ctx, head.Size, head.Root, note)
+	}
+	if err == nil {
+		s.published, s.note = checkpoint{head.Origin, head.Size, head.Root}, note
+		return nil
+	}
+	// It may be there all the same: stored although the answer was lost, or
+	// signed, with more, by another process that was faster.
+	stored, rerr := s.store.Checkpoint(ctx)
+	if rerr != nil {
+		return err
+	}
+	c, rerr := readCheckpoint(stored)
+	if rerr != nil || c.origin != head.Origin || c.size < head.Size {
+		return err
+	}
+	if c.size == head.Size && c.root != head.Root {
+		return fmt.Errorf("stored checkpoint of size %d: %w", c.size, ErrFork)
+	}
+	s.published, s.note = c, stored
+	return nil
+}
