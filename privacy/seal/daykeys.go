@@ -30,7 +30,7 @@ func (w *Writer) Wrap(t Target, day meter.Day) (wrap DayKeyWrap, known bool, err
 		return DayKeyWrap{}, true, nil
 	}
 	if wrap.Seq, err = w.next(); err != nil {
-		return DayKeyWrap{}, false, err
+		return DayKeyWrap{}, false, fmt.Errorf("wrapping day key: %w", err)
 	}
 	return wrap, false, nil
 }

@@ -130,16 +130,16 @@ func (k DayKey) BlockKey(point meter.UsagePoint, register meter.Register) BlockK
 }
 
 // Format prints no key, whatever the verb.
-func (DayKey) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+func (DayKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
 
 // Format prints no key, whatever the verb.
-func (BlockKey) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+func (BlockKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
 
 // Format prints no key, whatever the verb.
-func (SpoolKey) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+func (SpoolKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
 
 // Format prints no key, whatever the verb.
-func (PrivateKey) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+func (PrivateKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
 
 // LogValue logs no key.
 func (DayKey) LogValue() slog.Value { return slog.StringValue(redacted) }

@@ -117,7 +117,7 @@ func (w *Writer) SpoolKey(day meter.Day, window PublicKey) (wrap SpoolKeyWrap, k
 		return SpoolKeyWrap{}, true, nil
 	}
 	if wrap.Seq, err = w.next(); err != nil {
-		return SpoolKeyWrap{}, false, err
+		return SpoolKeyWrap{}, false, fmt.Errorf("wrapping spool key: %w", err)
 	}
 	return wrap, false, nil
 }
