@@ -110,7 +110,7 @@ func (c Consent) request(ctx context.Context, tx Tx, up meter.UsagePoint, at led
 // moment, or all of them if the terms name none.
 //
 // Errors: ErrIdentifier, ErrNotFound also for another household's consent,
-// ErrState unless it is requested and not expired, ErrTerms, ErrWider if
+// ErrTransition unless it is requested and not expired, ErrTerms, ErrWider if
 // narrowed allows anything that was not asked for, ErrNothingToGrant,
 // ErrReplayed, or what the ledger returns.
 func (s *Service[T]) Grant(ctx context.Context, requestID string, h Household, id ID, narrowed *Terms) (Consent, ledger.Receipt, error) {
@@ -199,7 +199,7 @@ func (s *Service[T]) decide(ctx context.Context, kind ledger.Kind, requestID str
 		if err := expire(ctx, s.ledger, id); err != nil {
 			return Consent{}, ledger.Receipt{}, err
 		}
-		return Consent{}, ledger.Receipt{}, ErrState
+		return Consent{}, ledger.Receipt{}, ErrTransition
 	case err != nil:
 		return Consent{}, ledger.Receipt{}, err
 	case rec.payload.Consent != string(id):

@@ -52,16 +52,16 @@ func TestWhoDecides(t *testing.T) {
 			t.Errorf("grant by %s: %v, want ErrNotFound", h, err)
 		}
 	}
-	if _, _, err := w.service.Revoke(t.Context(), w.once(), home, id); !errors.Is(err, consent.ErrState) {
-		t.Errorf("revoking a request: %v, want ErrState", err)
+	if _, _, err := w.service.Revoke(t.Context(), w.once(), home, id); !errors.Is(err, consent.ErrTransition) {
+		t.Errorf("revoking a request: %v, want ErrTransition", err)
 	}
 	w.grant(home, id)
-	if _, _, err := w.service.Deny(t.Context(), w.once(), home, id); !errors.Is(err, consent.ErrState) {
-		t.Errorf("denying a grant: %v, want ErrState", err)
+	if _, _, err := w.service.Deny(t.Context(), w.once(), home, id); !errors.Is(err, consent.ErrTransition) {
+		t.Errorf("denying a grant: %v, want ErrTransition", err)
 	}
 	w.revoke(id)
-	if _, _, err := w.service.Grant(t.Context(), w.once(), home, id, nil); !errors.Is(err, consent.ErrState) {
-		t.Errorf("granting what was revoked: %v, want ErrState", err)
+	if _, _, err := w.service.Grant(t.Context(), w.once(), home, id, nil); !errors.Is(err, consent.ErrTransition) {
+		t.Errorf("granting what was revoked: %v, want ErrTransition", err)
 	}
 	if _, _, err := w.service.Revoke(t.Context(), w.once(), home, "unknown"); !errors.Is(err, consent.ErrNotFound) {
 		t.Errorf("revoking the unknown: %v, want ErrNotFound", err)
@@ -307,8 +307,8 @@ func TestDecisionTooLate(t *testing.T) {
 	w := newWorld(t)
 	id := w.request(adviser, up1, advice())
 	w.now += consent.RequestLifetime
-	if _, _, err := w.service.Grant(t.Context(), w.once(), home, id, nil); !errors.Is(err, consent.ErrState) {
-		t.Errorf("late grant: %v, want ErrState", err)
+	if _, _, err := w.service.Grant(t.Context(), w.once(), home, id, nil); !errors.Is(err, consent.ErrTransition) {
+		t.Errorf("late grant: %v, want ErrTransition", err)
 	}
 	if s := w.state(id); s != consent.Expired || w.lastLeaf().Kind != ledger.KindConsentExpire {
 		t.Errorf("state %v, last leaf %q", s, w.lastLeaf().Kind)

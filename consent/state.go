@@ -50,8 +50,8 @@ var (
 	// ErrNotFound says that there is no such consent, or that it is not the
 	// caller's; the two look the same.
 	ErrNotFound = errors.New("consent: not found")
-	// ErrState says that the consent's state does not allow the step.
-	ErrState = errors.New("consent: not possible in this state")
+	// ErrTransition says that the consent's state does not allow the step.
+	ErrTransition = errors.New("consent: not possible in this state")
 )
 
 // RequestLifetime is how long a request waits for a decision, in seconds; then
@@ -90,11 +90,11 @@ func (c Consent) due(at int64) bool {
 	return d != 0 && d <= at
 }
 
-// step returns c after a leaf of the given kind at the instant at, or ErrState.
+// step returns c after a leaf of the given kind at the instant at, or ErrTransition.
 func (c Consent) step(kind ledger.Kind, at int64) (Consent, error) {
 	next, ok := transitions[c.State][kind]
 	if !ok {
-		return Consent{}, ErrState
+		return Consent{}, ErrTransition
 	}
 	c.State = next
 	switch next {

@@ -31,8 +31,8 @@ func TestTransitions(t *testing.T) {
 		for i, kind := range kinds {
 			c, err := Consent{ID: "c", State: row.from}.step(kind, 7)
 			if row.to[i] == no {
-				if !errors.Is(err, ErrState) {
-					t.Errorf("%v × %q: %v, want ErrState", row.from, kind, err)
+				if !errors.Is(err, ErrTransition) {
+					t.Errorf("%v × %q: %v, want ErrTransition", row.from, kind, err)
 				}
 				continue
 			}

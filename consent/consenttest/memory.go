@@ -34,7 +34,7 @@ type Ledger struct {
 
 // NewLedger returns an empty ledger whose leaves are dated by now.
 func NewLedger(now func() time.Time) *Ledger {
-	return &Ledger{now: now, tx: &Tx{consents: make(map[consent.ID]stored)}, requests: make(map[string]ledger.Receipt)}
+	return &Ledger{now: now, tx: NewTx(), requests: make(map[string]ledger.Receipt)}
 }
 
 // Propose is that of consent.Ledger.
@@ -81,22 +81,18 @@ func (l *Ledger) Payloads() []ledger.Payload {
 	return slices.Clone(l.payloads)
 }
 
-// Occupy records that a household lives at a usage point, in place of what was
-// recorded for the same usage point and From.
+// Occupy is that of Tx.
 func (l *Ledger) Occupy(o consent.Occupancy) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tx.occupancies = slices.DeleteFunc(l.tx.occupancies, func(old consent.Occupancy) bool {
-		return old.UsagePoint == o.UsagePoint && old.From == o.From
-	})
-	l.tx.occupancies = append(l.tx.occupancies, o)
+	l.tx.Occupy(o)
 }
 
-// Store records the metadata of a block.
+// Store is that of Tx.
 func (l *Ledger) Store(b Block) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tx.blocks = append(l.tx.blocks, b)
+	l.tx.Store(b)
 }
 
 // Block is what a store knows of a sealed block without opening it: a run of
@@ -111,8 +107,13 @@ type Block struct {
 	Revision   uint32
 }
 
-// Tx is a consent.Tx in memory.
+// Tx is a consent.Tx in memory, and all that it holds: there is one, and no end
+// to the transaction. It is not safe for concurrent use.
 type Tx struct {
+	// Undo, if set, is told of each change how to take it back: a test that puts
+	// consents behind a real sequencer hands it that of ledgertest.Tx.
+	Undo func(func())
+
 	consents    map[consent.ID]stored
 	occupancies []consent.Occupancy
 	blocks      []Block
@@ -131,6 +132,21 @@ func (s stored) load() (consent.Consent, error) {
 	return c, err
 }
 
+// NewTx returns one that holds nothing.
+func NewTx() *Tx { return &Tx{consents: make(map[consent.ID]stored)} }
+
+// Occupy records that a household lives at a usage point, in place of what was
+// recorded for the same usage point and From.
+func (tx *Tx) Occupy(o consent.Occupancy) {
+	tx.occupancies = slices.DeleteFunc(tx.occupancies, func(old consent.Occupancy) bool {
+		return old.UsagePoint == o.UsagePoint && old.From == o.From
+	})
+	tx.occupancies = append(tx.occupancies, o)
+}
+
+// Store records the metadata of a block.
+func (tx *Tx) Store(b Block) { tx.blocks = append(tx.blocks, b) }
+
 func (tx *Tx) clone() *Tx {
 	return &Tx{consents: maps.Clone(tx.consents), occupancies: slices.Clone(tx.occupancies), blocks: slices.Clone(tx.blocks)}
 }
@@ -148,6 +164,13 @@ func (tx *Tx) Consent(_ context.Context, id consent.ID) (consent.Consent, error)
 func (tx *Tx) PutConsent(_ context.Context, c consent.Consent) error {
 	s := stored{consent: c, terms: c.Terms.Encode()}
 	s.consent.Terms = consent.Terms{}
+	if before, ok := tx.consents[c.ID]; tx.Undo != nil {
+		tx.Undo(func() {
+			if delete(tx.consents, c.ID); ok {
+				tx.consents[c.ID] = before
+			}
+		})
+	}
 	tx.consents[c.ID] = s
 	return nil
 }
