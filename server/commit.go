@@ -8,7 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/seal"
 	"github.com/wattveil/wattveil/server/store"
 )
@@ -22,12 +24,11 @@ import (
 // outcome of a commit is unknown the same batches are stored again: the batch
 // id then finds what the first attempt left.
 type committer struct {
-	store  *store.Store
-	writer *seal.Writer
-	queue  chan *waiting
-	done   chan struct{} // closed by close; the goroutines then end
-	group  sync.WaitGroup
-	log    *slog.Logger
+	store *store.Store
+	queue chan *waiting
+	done  chan struct{} // closed by close; the goroutines then end
+	group sync.WaitGroup
+	log   *slog.Logger
 }
 
 type waiting struct {
@@ -50,8 +51,8 @@ const (
 	commitAttempts = 5
 )
 
-func newCommitter(s *store.Store, w *seal.Writer, goroutines int, log *slog.Logger) *committer {
-	c := &committer{store: s, writer: w, queue: make(chan *waiting, maxBatchesPerCommit), done: make(chan struct{}), log: log}
+func newCommitter(s *store.Store, goroutines int, log *slog.Logger) *committer {
+	c := &committer{store: s, queue: make(chan *waiting, maxBatchesPerCommit), done: make(chan struct{}), log: log}
 	for range goroutines {
 		c.group.Go(c.run)
 	}
@@ -145,7 +146,7 @@ func (c *committer) attempt(group []*waiting) ([]store.BatchOutcome, error) {
 		}
 		outcomes, err := c.store.CommitBatches(ctx, batches)
 		if err == nil {
-			c.known(batches)
+			known(group, batches)
 			if unknown { // an attempt of our own may have stored them: not the client's repetition
 				for i := range outcomes {
 					if outcomes[i].Result == store.Duplicate {
@@ -173,27 +174,27 @@ func (c *committer) attempt(group []*waiting) ([]store.BatchOutcome, error) {
 // sealed under that is not known to be stored.
 func (c *committer) carry(group []*waiting) ([]store.Batch, error) {
 	batches := make([]store.Batch, len(group))
-	carried := map[string]bool{}
+	carried := map[carriedKey]bool{}
 	for i, w := range group {
 		b := w.p.batch
 		b.Wraps, b.SpoolKeys = nil, nil
 		for _, t := range w.p.targets {
-			wrap, known, err := c.writer.Wrap(t.target, t.day)
+			wrap, known, err := w.p.writer.Wrap(t.target, t.day)
 			if err != nil {
 				return nil, fmt.Errorf("wrapping day key: %w", err)
 			}
-			id := fmt.Sprint(t.day, t.target.Generation, t.target.Household)
+			id := carriedKey{w.p.writer, t.target.Household, t.target.Generation, t.day}
 			if !known && !carried[id] {
 				carried[id] = true
 				b.Wraps = append(b.Wraps, wrap)
 			}
 		}
 		for _, d := range w.p.windows {
-			wrap, known, err := c.writer.SpoolKey(d.day, d.key)
+			wrap, known, err := w.p.writer.SpoolKey(d.day, d.key)
 			if err != nil {
 				return nil, fmt.Errorf("wrapping spool key: %w", err)
 			}
-			id := fmt.Sprint("window ", d.day)
+			id := carriedKey{writer: w.p.writer, day: d.day}
 			if !known && !carried[id] {
 				carried[id] = true
 				b.SpoolKeys = append(b.SpoolKeys, wrap)
@@ -204,14 +205,23 @@ func (c *committer) carry(group []*waiting) ([]store.Batch, error) {
 	return batches, nil
 }
 
-// known tells the writer which wraps are certainly stored.
-func (c *committer) known(batches []store.Batch) {
-	for _, b := range batches {
+// carriedKey names a key whose wrap a transaction carries; that of a window has
+// no household.
+type carriedKey struct {
+	writer     *seal.Writer
+	household  consent.Household
+	generation uint32
+	day        meter.Day
+}
+
+// known tells the writers which wraps are certainly stored.
+func known(group []*waiting, batches []store.Batch) {
+	for i, b := range batches {
 		for _, w := range b.Wraps {
-			c.writer.Committed(w.Household, w.Generation, w.Day)
+			group[i].p.writer.Committed(w.Household, w.Generation, w.Day)
 		}
 		for _, k := range b.SpoolKeys {
-			c.writer.CommittedSpool(k.Day)
+			group[i].p.writer.CommittedSpool(k.Day)
 		}
 	}
 }

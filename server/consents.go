@@ -20,7 +20,7 @@ type consentService struct {
 
 // RequestConsent asks the household living at a usage point.
 func (c *consentService) RequestConsent(ctx context.Context, req *wattveilv1.RequestConsentRequest) (*wattveilv1.RequestConsentResponse, error) {
-	request, err := requestID(ctx, req.GetRequestId())
+	request, err := requestID(req.GetRequestId())
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (c *consentService) ListConsents(ctx context.Context, req *wattveilv1.ListC
 
 // GrantConsent grants a request, as asked or narrower.
 func (c *consentService) GrantConsent(ctx context.Context, req *wattveilv1.GrantConsentRequest) (*wattveilv1.GrantConsentResponse, error) {
-	request, err := requestID(ctx, req.GetRequestId())
+	request, err := requestID(req.GetRequestId())
 	if err != nil {
 		return nil, err
 	}
@@ -107,26 +107,25 @@ func (c *consentService) RevokeConsent(ctx context.Context, req *wattveilv1.Revo
 	return &wattveilv1.RevokeConsentResponse{Receipt: r}, err
 }
 
-func (c *consentService) end(ctx context.Context, request, id string, by func(context.Context, string, consent.Household, consent.ID) (ledger.Receipt, error)) (*wattveilv1.Receipt, error) {
-	request, err := requestID(ctx, request)
+func (c *consentService) end(ctx context.Context, request, id string, by func(context.Context, string, consent.Household, consent.ID) (consent.Consent, ledger.Receipt, error)) (*wattveilv1.Receipt, error) {
+	request, err := requestID(request)
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := by(ctx, request, caller(ctx).Household(), consent.ID(id))
+	_, receipt, err := by(ctx, request, caller(ctx).Household(), consent.ID(id))
 	if err != nil {
 		return nil, err
 	}
 	return receiptToWire(ctx, c.store, receipt)
 }
 
-// requestID makes a caller's request id unique over all callers: it is spent in
-// the caller's own name.
-func requestID(ctx context.Context, id string) (string, error) {
+// requestID checks a caller's request id; the core spends it in the caller's own
+// name.
+func requestID(id string) (string, error) {
 	if _, err := meter.ParseUtility(id); err != nil { // one alphabet for all names
 		return "", invalid("bad_request_id", "request_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -")
 	}
-	p := caller(ctx)
-	return fmt.Sprintf("%d/%s/%s", p.Kind, p.ID, id), nil
+	return id, nil
 }
 
 // ownerOf says whose consents and events a caller sees.

@@ -59,7 +59,7 @@ type Hub struct {
 	consents  *consent.Service[*store.Tx]
 	releases  *release.Engine[*store.Tx]
 	committer *committer
-	writer    *seal.Writer
+	writers   *writers
 
 	grpc, internal *grpc.Server
 	health         *health.Server
@@ -123,27 +123,22 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	if err != nil {
 		return fmt.Errorf("reading own verifier key: %w", err)
 	}
-	h.sequencer, err = ledger.NewSequencer(ctx, ledger.Store[*store.Tx](d.Store), signer, ledger.Options{Now: d.Clock, Rand: d.Random, Logger: d.Log})
-	if err != nil {
-		return fmt.Errorf("starting sequencer: %w", err)
-	}
-	h.consents = consent.NewService(consent.Ledger[*store.Tx](h.sequencer), d.Clock, d.Random)
+	h.sequencer = ledger.NewSequencer(ledger.Store[*store.Tx](d.Store), signer, ledger.Options{Now: d.Clock, Rand: d.Random, Logger: d.Log})
+	h.consents = consent.NewService(consent.Ledger[*store.Tx](h.sequencer), d.Random)
 	h.releases = release.NewEngine(release.Config[*store.Tx]{
 		Store: d.Store, Ledger: h.sequencer, Keys: d.Keys, Signer: secrets.release, Plan: h.cfg.Release, Origin: h.cfg.Origin,
 		Now: d.Clock, Rand: d.Random, Log: d.Log,
 	})
-	if h.writer, err = seal.NewWriter(d.Random, d.Clock); err != nil {
-		return fmt.Errorf("making writer: %w", err)
-	}
-	if err := h.registerWriter(ctx); err != nil {
+	h.writers = &writers{sequencer: h.sequencer, random: d.Random, clock: d.Clock}
+	if _, err := h.writers.get(ctx); err != nil {
 		return err
 	}
-	h.committer = newCommitter(d.Store, h.writer, h.cfg.Ingest.Committers, d.Log)
+	h.committer = newCommitter(d.Store, h.cfg.Ingest.Committers, d.Log)
 	codes := letterCodes{key: secrets.codes}
 	services := services{
 		meter: &meterService{
 			preparer: &preparer{
-				store: d.Store, writer: h.writer, windows: h.releases, macKey: secrets.batches, clock: d.Clock,
+				store: d.Store, writers: h.writers, windows: h.releases, macKey: secrets.batches, clock: d.Clock,
 				keys:  &keyCache{load: d.Store.PublicKey, lru: newLRU[keyID, seal.PublicKey](keyCacheSize)},
 				slack: int64(h.cfg.Ingest.FutureSlack / time.Second), slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
 			},
@@ -161,22 +156,6 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	}
 	h.health = health.NewServer()
 	return h.doors(ctx, services)
-}
-
-// registerWriter writes this process's writer into the ledger, so that a block
-// can be traced to a registered origin: sealing to a public key proves none.
-func (h *Hub) registerWriter(ctx context.Context) error {
-	id, key := h.writer.ID(), h.writer.PublicKey()
-	_, err := h.sequencer.Propose(ctx, fmt.Sprintf("writer/%x", id), func(ctx context.Context, tx *store.Tx, at ledger.Position) (ledger.Payload, error) {
-		if err := tx.PutWriter(ctx, id, key, at.Time, at.Index); err != nil {
-			return ledger.Payload{}, err
-		}
-		return ledger.Payload{Kind: ledger.KindAdmin, Detail: fmt.Sprintf("writer %x", id), Digest: writerDigest(id, key)}, nil
-	})
-	if err != nil {
-		return fmt.Errorf("registering writer: %w", err)
-	}
-	return nil
 }
 
 type services struct {
@@ -348,23 +327,10 @@ func (h *Hub) Tend(ctx context.Context) error {
 		return fmt.Errorf("closing days: %w", err)
 	}
 	for _, day := range closed {
-		h.writer.Forget(day)
+		h.writers.forget(day.Next())
 	}
-	if err := h.expire(ctx); err != nil {
+	if _, err := h.consents.ExpireDue(ctx); err != nil {
 		return fmt.Errorf("ending consents: %w", err)
-	}
-	return nil
-}
-
-func (h *Hub) expire(ctx context.Context) error {
-	due, err := h.store.ConsentsDue(ctx, h.clock().Unix(), 1000)
-	if err != nil {
-		return err
-	}
-	for _, id := range due {
-		if err := h.consents.Expire(ctx, id); err != nil && !errors.Is(err, consent.ErrTransition) {
-			return err
-		}
 	}
 	return nil
 }

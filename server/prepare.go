@@ -23,7 +23,7 @@ import (
 // writer made; it cannot open what it has sealed in an earlier process.
 type preparer struct {
 	store   *store.Store
-	writer  *seal.Writer
+	writers *writers
 	windows windowKeys
 	keys    *keyCache
 	macKey  []byte
@@ -44,6 +44,7 @@ type windowKeys interface {
 
 // prepared is a batch ready to be stored.
 type prepared struct {
+	writer  *seal.Writer
 	batch   store.Batch
 	targets []targetDay
 	windows []windowDay
@@ -82,9 +83,25 @@ func (p *preparer) prepare(ctx context.Context, utility meter.Utility, req *watt
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	w, err := p.writers.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, err := p.prepareWith(ctx, w, utility, req)
+	if errors.Is(err, seal.ErrWriterSpent) {
+		if w, err = p.writers.replace(ctx, w); err != nil {
+			return nil, err
+		}
+		out, err = p.prepareWith(ctx, w, utility, req)
+	}
+	return out, err
+}
+
+func (p *preparer) prepareWith(ctx context.Context, w *seal.Writer, utility meter.Utility, req *wattveilv1.SubmitRequest) (*prepared, error) {
 	now := p.clock()
-	out := &prepared{batch: store.Batch{
-		Utility: utility, ID: req.GetBatchId(), MAC: contentMAC(p.macKey, utility, req), AcceptedAt: now.UnixMicro(),
+	sealer := w.Begin()
+	out := &prepared{writer: w, batch: store.Batch{
+		Utility: utility, ID: req.GetBatchId(), MAC: contentMAC(p.macKey, utility, req), AcceptedAt: sealer.AcceptedAt(),
 	}}
 	targets, err := p.lookUp(ctx, req)
 	if err != nil {
@@ -93,11 +110,11 @@ func (p *preparer) prepare(ctx context.Context, utility meter.Utility, req *watt
 	accepted := p.check(utility, req, targets, now.Unix(), out)
 	contributions := map[meter.Day][]seal.Contribution{}
 	for _, s := range accepted {
-		if err := p.sealSeries(ctx, s, targets[s.UsagePoint], out, contributions); err != nil {
+		if err := p.sealSeries(ctx, sealer, s, targets[s.UsagePoint], out, contributions); err != nil {
 			return nil, err
 		}
 	}
-	if err := p.spool(ctx, contributions, out); err != nil {
+	if err := p.spool(ctx, sealer, contributions, out); err != nil {
 		return nil, err
 	}
 	out.batch.Refused = len(out.refused)
@@ -149,7 +166,9 @@ func (p *preparer) check(utility meter.Utility, req *wattveilv1.SubmitRequest, t
 			accepted = append(accepted, s)
 		}
 	}
-	for _, r := range meter.RefuseConflicts(accepted) {
+	refused, repeated := meter.RefuseConflicts(accepted)
+	out.batch.Intervals = repeated // stated twice alike: stored once, acknowledged as often as sent
+	for _, r := range refused {
 		out.refused = append(out.refused, refusal{r.UsagePoint, texts[r.Register], r.Start, r.Reason})
 	}
 	return accepted
@@ -178,7 +197,7 @@ func fromWire(in *wattveilv1.Series) (meter.Series, meter.Reason) {
 
 // sealSeries seals a series for the households that lived there when its
 // intervals began, UTC day by UTC day, and collects its contributions.
-func (p *preparer) sealSeries(ctx context.Context, s meter.Series, t store.Target, out *prepared, contributions map[meter.Day][]seal.Contribution) error {
+func (p *preparer) sealSeries(ctx context.Context, sealer seal.Batch, s meter.Series, t store.Target, out *prepared, contributions map[meter.Day][]seal.Contribution) error {
 	home := s.Start // everything before it has found its household
 	for _, o := range t.Occupants {
 		until := o.Until
@@ -204,17 +223,22 @@ func (p *preparer) sealSeries(ctx context.Context, s meter.Series, t store.Targe
 			if day.Present() == 0 {
 				continue
 			}
-			block, err := p.writer.Seal(target, day)
+			block, err := sealer.Seal(target, day)
 			if err != nil {
 				return fmt.Errorf("sealing block: %w", err)
 			}
 			out.batch.Blocks = append(out.batch.Blocks, block)
 			out.batch.Intervals += day.Present()
 			if td := (targetDay{target, block.Day}); len(out.targets) == 0 || !sameTarget(out.targets[len(out.targets)-1], td) {
+				// Making the wrap is most of the work on a day's first block: here it is
+				// done by many goroutines, and the committer finds it made.
+				if _, _, err := out.writer.Wrap(target, block.Day); err != nil {
+					return fmt.Errorf("wrapping day key: %w", err)
+				}
 				out.targets = append(out.targets, td)
 			}
 			if release.Contributes(day) {
-				contributions[block.Day] = append(contributions[block.Day], seal.Contribution{Household: o.Household, Series: day})
+				contributions[block.Day] = append(contributions[block.Day], seal.Contribution{Household: o.Household, CapWatts: t.CapWatts, Series: day})
 			}
 		}
 	}
@@ -242,7 +266,7 @@ const NoHousehold meter.Reason = "no_household"
 
 // spool seals the batch's contributions, a record a window. Days whose window
 // has closed are stored for the household only.
-func (p *preparer) spool(ctx context.Context, contributions map[meter.Day][]seal.Contribution, out *prepared) error {
+func (p *preparer) spool(ctx context.Context, sealer seal.Batch, contributions map[meter.Day][]seal.Contribution, out *prepared) error {
 	days := make([]meter.Day, 0, len(contributions))
 	for d := range contributions {
 		days = append(days, d)
@@ -256,7 +280,7 @@ func (p *preparer) spool(ctx context.Context, contributions map[meter.Day][]seal
 		if err != nil {
 			return fmt.Errorf("looking up window: %w", err)
 		}
-		record, err := p.writer.Spool(day, key, contributions[day])
+		record, err := sealer.Spool(day, key, contributions[day])
 		if err != nil {
 			return fmt.Errorf("sealing contributions: %w", err)
 		}

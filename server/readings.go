@@ -3,7 +3,10 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	"google.golang.org/grpc/codes"
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/meter"
@@ -27,7 +30,7 @@ type readingService struct {
 
 // ReadSeries reads under a consent.
 func (r *readingService) ReadSeries(ctx context.Context, req *wattveilv1.ReadSeriesRequest) (*wattveilv1.ReadSeriesResponse, error) {
-	request, err := requestID(ctx, req.GetRequestId())
+	request, err := requestID(req.GetRequestId())
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +54,8 @@ func (r *readingService) ReadSeries(ctx context.Context, req *wattveilv1.ReadSer
 	if err != nil {
 		return nil, err
 	}
-	series, receipt, err := r.open(ctx, permit, a.From, a.Until)
+	first, last := permit.KeyDays()
+	series, receipt, err := r.open(ctx, permit, asked{first: first, last: last})
 	if err != nil {
 		return nil, err
 	}
@@ -72,16 +76,15 @@ func (r *readingService) ReadOwnSeries(ctx context.Context, req *wattveilv1.Read
 		return nil, err
 	}
 	p := caller(ctx)
-	permit, err := r.gate.AdmitSelf(ctx, consent.SelfAccess{
-		Household: p.Household(), Session: p.Session, UsagePoints: ps, Registers: rs, From: req.GetFrom(), Until: req.GetUntil(),
-	})
+	permit, err := r.gate.AdmitSelf(ctx, consent.SelfAccess{Household: p.Household(), Session: p.Session})
 	if err != nil {
 		return nil, err
 	}
-	series, receipt, err := r.open(ctx, permit, req.GetFrom(), req.GetUntil())
+	series, receipt, err := r.open(ctx, permit, asked{ps, rs, meter.DayOf(req.GetFrom()), meter.DayOf(req.GetUntil() - 1)})
 	if err != nil {
 		return nil, err
 	}
+	series = cut(series, req.GetFrom(), req.GetUntil())
 	return &wattveilv1.ReadOwnSeriesResponse{Series: series, Receipt: receipt}, nil
 }
 
@@ -106,21 +109,25 @@ func (r *readingService) limit(p Principal) error {
 		r.reads.put(p.ID, b)
 	}
 	if !b.take(r.clock()) {
-		return errTooManyReads
+		return &errInput{codes.ResourceExhausted, "too_many_reads", "too many reads; try again in a minute"}
 	}
 	return nil
 }
 
 // open does what comes after admission: prove the leaf to the keeper of keys,
-// fetch sealed blocks, open them under the permit, keep what it covers, reduce
-// to the granted granularity.
-func (r *readingService) open(ctx context.Context, permit consent.Permit, from, until int64) ([]*wattveilv1.Series, *wattveilv1.Receipt, error) {
+// fetch sealed blocks, open them under the permit, keep the newest revision of
+// each interval, and disclose what the permit covers in its granularity. ask
+// narrows the blocks that are fetched; the permit decides what leaves.
+func (r *readingService) open(ctx context.Context, permit consent.Permit, ask asked) ([]*wattveilv1.Series, *wattveilv1.Receipt, error) {
 	receipt, err := receiptToWire(ctx, r.store, permit.Receipt())
 	if err != nil {
 		return nil, nil, err
 	}
 	first, last := permit.KeyDays()
-	first, last = max(first, meter.DayOf(from)), min(last, meter.DayOf(until-1))
+	first, last = max(first, ask.first), min(last, ask.last)
+	if first > last {
+		return nil, receipt, nil
+	}
 	keys, err := r.guard.BlockKeys(ctx, keyguard.Request{
 		Payload: receipt.GetPayload(), Nonce: permit.Receipt().Nonce, Proof: []byte(receipt.GetProof()), From: first, To: last,
 	})
@@ -128,52 +135,67 @@ func (r *readingService) open(ctx context.Context, permit consent.Permit, from, 
 		return nil, nil, fmt.Errorf("asking for block keys: %w", err)
 	}
 	defer keys.Clear()
-	var out []*wattveilv1.Series
-	for _, scope := range permit.Scopes() {
-		zone, err := time.LoadLocation(scope.Zone)
-		if err != nil {
-			return nil, nil, fmt.Errorf("loading zone: %w", err)
-		}
-		for _, register := range scope.Registers {
-			series, err := r.openOne(ctx, permit, keys, scope.UsagePoint, register, first, last)
-			if err != nil {
-				return nil, nil, err
-			}
-			for _, s := range series {
-				for _, t := range permit.Trim(s.Trim(from, until)) {
-					out = append(out, seriesToWire(consent.Reduce(t, permit.Granularity(), zone))...)
-				}
-			}
-		}
-	}
-	return out, receipt, nil
-}
-
-// openOne opens all blocks of one usage point and register over the days.
-func (r *readingService) openOne(ctx context.Context, permit consent.Permit, keys *keyguard.BlockKeys, point meter.UsagePoint, register meter.Register, first, last meter.Day) ([]meter.Series, error) {
-	blocks, err := r.store.Blocks(ctx, permit.Household(), point, register, first, last)
+	blocks, err := r.store.Blocks(ctx, permit.Household(), ask.points(permit), ask.registers, first, last)
 	if err != nil {
-		return nil, fmt.Errorf("fetching blocks: %w", err)
+		return nil, nil, fmt.Errorf("fetching blocks: %w", err)
 	}
-	opened := make([]seal.Opened, 0, len(blocks))
+	var opened []seal.Opened
 	for _, b := range blocks {
-		key, ok := keys.Key(b)
+		if !permit.CoversDay(b.Household, b.UsagePoint, b.Register, b.Day) {
+			continue
+		}
+		key, ok := keys.Key(b.Block)
 		if !ok {
-			return nil, fmt.Errorf("opening block: %w", seal.ErrKeyGone)
+			return nil, nil, fmt.Errorf("opening block: %w", seal.ErrKeyGone)
 		}
-		o, err := seal.Open(permit, r.clock(), key, b.Block, b.CapWatts, b.WriterKey)
+		o, err := seal.Open(permit, r.clock(), key, b.Block, b.WriterKey)
 		if err != nil {
-			return nil, fmt.Errorf("opening block: %w", err)
+			return nil, nil, err
 		}
-		opened = append(opened, o)
+		opened = append(opened, o...)
 	}
 	series, conflicts := seal.Merge(opened)
 	if conflicts > 0 {
-		if err := r.store.PutConflict(ctx, point, first, conflicts, r.clock().Unix()); err != nil {
-			return nil, fmt.Errorf("reporting conflict: %w", err)
+		if err := r.store.PutConflict(ctx, series[0].UsagePoint, first, conflicts, r.clock().Unix()); err != nil {
+			return nil, nil, fmt.Errorf("reporting conflict: %w", err)
 		}
 	}
-	return series, nil
+	disclosed, err := permit.Disclose(series)
+	if err != nil {
+		return nil, nil, err
+	}
+	return seriesToWire(disclosed), receipt, nil
+}
+
+// asked is what of a permit's scope is wanted.
+type asked struct {
+	usagePoints []meter.UsagePoint // empty: all
+	registers   []meter.Register   // empty: all
+	first, last meter.Day
+}
+
+// points returns the usage points to fetch: those asked for, of those that the
+// permit covers.
+func (a asked) points(permit consent.Permit) []meter.UsagePoint {
+	var out []meter.UsagePoint
+	for _, s := range permit.Scopes() {
+		if (len(a.usagePoints) == 0 || slices.Contains(a.usagePoints, s.UsagePoint)) && !slices.Contains(out, s.UsagePoint) {
+			out = append(out, s.UsagePoint)
+		}
+	}
+	return out
+}
+
+// cut keeps the intervals that start in [from, until).
+func cut(in []*wattveilv1.Series, from, until int64) []*wattveilv1.Series {
+	var out []*wattveilv1.Series
+	for _, w := range in {
+		s, _ := fromWire(w) // it was made here
+		if t := s.Trim(from, until); len(t.Values) > 0 {
+			out = append(out, seriesToWire([]meter.Series{t})...)
+		}
+	}
+	return out
 }
 
 func seriesToWire(in []meter.Series) []*wattveilv1.Series {

@@ -3,12 +3,10 @@ package server
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 
-	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/privacy/seal"
 	"github.com/wattveil/wattveil/server/store"
 )
@@ -19,7 +17,7 @@ const hubKey = "hub"
 // secrets are the hub's own: made once, wrapped by the key service, kept in the
 // store.
 type secrets struct {
-	ledger  ed25519.PrivateKey // signs checkpoints
+	ledger  []byte             // seed of the key that signs checkpoints
 	release ed25519.PrivateKey // signs releases
 	batches []byte             // keys the content hash of batches
 	codes   []byte             // keys the hash of letter codes
@@ -56,7 +54,7 @@ func loadSecrets(ctx context.Context, s *store.Store, keys seal.Wrapper, random 
 			return nil, err
 		}
 	}
-	return &secrets{ledger: ed25519.NewKeyFromSeed(raw[0]), release: ed25519.NewKeyFromSeed(raw[1]), batches: raw[2], codes: raw[3]}, nil
+	return &secrets{ledger: raw[0], release: ed25519.NewKeyFromSeed(raw[1]), batches: raw[2], codes: raw[3]}, nil
 }
 
 func makeSecret(ctx context.Context, s *store.Store, keys seal.Wrapper, random io.Reader, name string, clock Clock) error {
@@ -70,9 +68,4 @@ func makeSecret(ctx context.Context, s *store.Store, keys seal.Wrapper, random i
 		return fmt.Errorf("wrapping secret %s: %w", name, err)
 	}
 	return s.PutHubSecret(ctx, name, wrapped[0], clock().Unix())
-}
-
-// writerDigest binds a writer's id to its public key in the ledger.
-func writerDigest(id seal.WriterID, key ed25519.PublicKey) ledger.Hash {
-	return sha256.Sum256(append(append([]byte("wattveil writer v1\x00"), id[:]...), key...))
 }

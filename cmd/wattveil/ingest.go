@@ -1,0 +1,211 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/wattveil/wattveil/meter"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+)
+
+// ingestReport is what ingest prints.
+type ingestReport struct {
+	Sent       uint64            `json:"readings_sent"`
+	Acked      uint64            `json:"readings_acked"`
+	Refused    map[string]uint64 `json:"refused"`
+	Batches    int               `json:"batches"`
+	Duplicates int               `json:"batches_repeated"`
+	Seconds    float64           `json:"seconds"`
+	Run        string            `json:"run"`
+}
+
+func ingestCommand() *cobra.Command {
+	var f normFlags
+	var hub, cert, key, ca, runID, refusals string
+	cmd := &cobra.Command{
+		Use:   "ingest --hub ADDR --norm NAME FILE…",
+		Short: "Stream files of a norm to a hub",
+		Long: "Stream files of a norm to a hub over mutual TLS and wait until every batch is acknowledged: sealed and durable.\n" +
+			"While the hub is away for a while, it waits and sends again. A run that was interrupted goes on with --run and the\n" +
+			"name that was printed: what the hub has is acknowledged again and stored once. \"-\" reads standard input.",
+		Example: "  wattveil ingest --hub hub.example:7443 --norm profile --zone Europe/Zurich \\\n" +
+			"    --cert utility.pem --key utility.key --ca ca.pem homes.csv.gz",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			tlsConfig, err := clientTLS(cert, key, ca)
+			if err != nil {
+				return err
+			}
+			conn, err := dial(hub, tlsConfig)
+			if err != nil {
+				return fmt.Errorf("connecting: %w", err)
+			}
+			defer conn.Close()
+			if runID == "" {
+				runID = rand.Text()
+			}
+			var list io.WriteCloser
+			if refusals != "" {
+				if list, err = os.OpenFile(refusals, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
+					return err
+				}
+				defer list.Close()
+			}
+			report := ingestReport{Refused: map[string]uint64{}, Run: runID}
+			bar := newProgress(cmd, -1, "readings acknowledged")
+			var failed error
+			s := &submitter{
+				client: wattveilv1.NewMeterServiceClient(conn), prefix: runID, window: 8, patience: 10 * time.Minute,
+				answered: func(r *wattveilv1.SubmitResponse) {
+					report.add(r)
+					bar.add(int(r.GetAccepted()) + len(r.GetRefusals()))
+					if r.GetErrorReason() != "" && failed == nil {
+						failed = fmt.Errorf("a batch was refused whole: %s", r.GetErrorReason())
+					}
+					if list != nil {
+						for _, x := range r.GetRefusals() {
+							fmt.Fprintf(list, "%s,%s,%s,%s\n", x.GetUsagePoint(), x.GetRegister(), time.Unix(x.GetStart(), 0).UTC().Format(time.RFC3339), x.GetReason())
+						}
+					}
+				},
+			}
+			began := time.Now()
+			err = s.run(cmd.Context(), pull(func(yield func(meter.Series) error) error {
+				return f.each(cmd.InOrStdin(), files, func(_ string, s meter.Series) error { return yield(s) })
+			}, func(s meter.Series) { report.Sent += uint64(s.Present()) }))
+			bar.finish()
+			report.Seconds = time.Since(began).Seconds()
+			if err := errors.Join(err, failed); err != nil {
+				return fmt.Errorf("%w (to go on: --run %s)", err, runID)
+			}
+			if asJSON(cmd) {
+				err = printJSON(cmd, report)
+			} else {
+				err = report.print(cmd.OutOrStdout())
+			}
+			if err == nil && len(report.Refused) > 0 {
+				return errNo
+			}
+			return err
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&hub, "hub", "", "the hub's gRPC address, host:port")
+	cmd.Flags().StringVar(&cert, "cert", "", "the utility's client certificate (PEM)")
+	cmd.Flags().StringVar(&key, "key", "", "its key (PEM)")
+	cmd.Flags().StringVar(&ca, "ca", "", "the hub's certificate authority (PEM)")
+	cmd.Flags().StringVar(&runID, "run", "", "go on with an interrupted run")
+	cmd.Flags().StringVar(&refusals, "refusals", "", "append every refused interval to this file: usage point, register, start, reason")
+	for _, name := range []string{"hub", "cert", "key", "ca"} {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic(err) // the flag was defined above
+		}
+	}
+	return cmd
+}
+
+func (r *ingestReport) add(a *wattveilv1.SubmitResponse) {
+	r.Batches++
+	if a.GetDuplicate() {
+		r.Duplicates++
+	}
+	r.Acked += a.GetAccepted()
+	for _, x := range a.GetRefusals() {
+		r.Refused[x.GetReason()]++
+	}
+}
+
+func (r *ingestReport) print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%d readings sent, %d acknowledged in %.1f s (%d batches, %d repeated)\n", r.Sent, r.Acked, r.Seconds, r.Batches, r.Duplicates)
+	for _, reason := range slices.Sorted(maps.Keys(r.Refused)) {
+		if err == nil {
+			_, err = fmt.Fprintf(w, "refused: %s %d\n", reason, r.Refused[reason])
+		}
+	}
+	return err
+}
+
+func clientTLS(cert, key, ca string) (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("loading certificate: %w", err)
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("reading certificate authority: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--ca holds no certificate")
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool, MinVersion: tls.VersionTLS13}, nil
+}
+
+// pull turns a source that pushes series into the batches that a submitter
+// pulls; seen is called for each series on its way.
+func pull(source func(yield func(meter.Series) error) error, seen func(meter.Series)) func() ([]*wattveilv1.Series, error) {
+	type item struct {
+		series []*wattveilv1.Series
+		err    error
+	}
+	out := make(chan item, 2)
+	go func() {
+		defer close(out)
+		var b batcher
+		err := source(func(s meter.Series) error {
+			seen(s)
+			if b.full(len(s.Values)) {
+				out <- item{series: b.take()}
+			}
+			b.add(s)
+			return nil
+		})
+		if len(b.series) > 0 { // also of a file that breaks off: what could be read is sent
+			out <- item{series: b.take()}
+		}
+		if err != nil {
+			out <- item{err: err}
+		}
+	}()
+	return func() ([]*wattveilv1.Series, error) {
+		i, ok := <-out
+		if !ok {
+			return nil, io.EOF
+		}
+		return i.series, i.err
+	}
+}
+
+// progress is a progress bar on a terminal, and nothing elsewhere.
+type progress struct{ bar *progressbar.ProgressBar }
+
+func newProgress(cmd *cobra.Command, most int64, what string) progress {
+	if asJSON(cmd) || !terminal(cmd.ErrOrStderr()) {
+		return progress{}
+	}
+	return progress{progressbar.NewOptions64(most, progressbar.OptionSetWriter(cmd.ErrOrStderr()), progressbar.OptionSetDescription(what),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionClearOnFinish())}
+}
+
+func (p progress) add(n int) {
+	if p.bar != nil {
+		_ = p.bar.Add(n)
+	}
+}
+
+func (p progress) finish() {
+	if p.bar != nil {
+		_ = p.bar.Finish()
+	}
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/wattveil/wattveil/privacy/release"
+	"github.com/wattveil/wattveil/server"
+	"github.com/wattveil/wattveil/server/keys"
+	"github.com/wattveil/wattveil/server/store"
+)
+
+// rig is a whole hub in this process, with throw-away certificates and a clock
+// that its owner moves: what demo shows and bench measures.
+type rig struct {
+	hub       *server.Hub
+	clock     *dataClock
+	ca        *authority
+	origin    string
+	storeName string
+	plan      release.Plan
+
+	store  *store.Store
+	ring   *keys.Keyring
+	served chan error
+	cancel context.CancelFunc
+	conns  []*grpc.ClientConn
+}
+
+type rigConfig struct {
+	Dir        string
+	Store      string // URL; SQLite in Dir if empty
+	Start      time.Time
+	Log        *slog.Logger
+	Committers int
+}
+
+// dataClock is a clock that follows data: it stands still until it is set.
+// Setting it back has no effect.
+type dataClock struct{ now atomic.Int64 } // unix ns
+
+func (c *dataClock) Now() time.Time { return time.Unix(0, c.now.Load()).UTC() }
+
+func (c *dataClock) set(t time.Time) {
+	for {
+		old := c.now.Load()
+		if t.UnixNano() <= old || c.now.CompareAndSwap(old, t.UnixNano()) {
+			return
+		}
+	}
+}
+
+// startRig makes and starts a hub.
+func startRig(ctx context.Context, c rigConfig) (_ *rig, err error) {
+	r := &rig{clock: &dataClock{}, origin: "demo.wattveil.example/ledger", plan: release.DefaultPlan(), served: make(chan error, 1), cancel: func() {}}
+	defer func() {
+		if err != nil {
+			r.stop()
+		}
+	}()
+	r.clock.set(c.Start)
+	if r.ca, err = newAuthority(); err != nil {
+		return nil, err
+	}
+	tlsDir := filepath.Join(c.Dir, "tls")
+	if err := os.MkdirAll(tlsDir, 0o700); err != nil {
+		return nil, fmt.Errorf("making directory: %w", err)
+	}
+	grpcDoor, err := r.ca.writeServer(tlsDir)
+	if err != nil {
+		return nil, err
+	}
+	url := c.Store
+	r.storeName = "PostgreSQL"
+	if url == "" {
+		url = "sqlite:" + filepath.Join(c.Dir, "hub.db")
+	}
+	if url[:len("sqlite")] == "sqlite" {
+		r.storeName = "SQLite"
+	}
+	if r.store, err = store.Open(ctx, url, store.Options{Migrate: true}); err != nil {
+		return nil, err
+	}
+	if r.ring, err = keys.OpenKeyring(filepath.Join(c.Dir, "keys"), rand.Reader); err != nil {
+		return nil, fmt.Errorf("opening keyring: %w", err)
+	}
+	cfg := server.Config{
+		Origin: r.origin, Store: url, Keys: server.KeysConfig{Keyring: filepath.Join(c.Dir, "keys")},
+		GRPC: grpcDoor, HTTP: server.ListenConfig{Listen: "127.0.0.1:0"}, Release: r.plan, Ingest: server.IngestConfig{Committers: c.Committers},
+	}
+	if r.hub, err = server.New(ctx, cfg, server.Deps{Store: r.store, Keys: r.ring, Clock: r.clock.Now, Random: rand.Reader, Log: c.Log}); err != nil {
+		return nil, err
+	}
+	serving, cancel := context.WithCancel(ctx)
+	r.cancel = cancel
+	go func() { r.served <- r.hub.Serve(serving) }()
+	return r, nil
+}
+
+// dial connects as a caller of the given kind and name.
+func (r *rig) dial(kind, id string) (*grpc.ClientConn, error) {
+	c, err := r.ca.client(kind, id)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dial(r.hub.GRPCAddr(), c)
+	if err != nil {
+		return nil, fmt.Errorf("connecting: %w", err)
+	}
+	r.conns = append(r.conns, conn)
+	return conn, nil
+}
+
+// stop ends the hub gracefully and closes what startRig opened.
+func (r *rig) stop() {
+	for _, c := range r.conns {
+		_ = c.Close()
+	}
+	r.cancel()
+	if r.hub != nil {
+		select {
+		case err := <-r.served:
+			if err != nil && !errors.Is(err, context.Canceled) {
+				slog.Error("hub ended", slog.String("cause", err.Error()))
+			}
+		case <-time.After(30 * time.Second):
+		}
+		r.hub.Close()
+	}
+	if r.ring != nil {
+		_ = r.ring.Close()
+	}
+	if r.store != nil {
+		_ = r.store.Close()
+	}
+}

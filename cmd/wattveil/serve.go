@@ -1,0 +1,184 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wattveil/wattveil/privacy/seal"
+	"github.com/wattveil/wattveil/server"
+	"github.com/wattveil/wattveil/server/keys"
+	"github.com/wattveil/wattveil/server/store"
+)
+
+func serveCommand() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:     "serve --config FILE",
+		Short:   "Run the hub",
+		Example: "  wattveil serve --config /etc/wattveil/hub.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := server.LoadConfig(path)
+			if err != nil {
+				return err
+			}
+			log, err := logger(cmd)
+			if err != nil {
+				return err
+			}
+			s, err := store.Open(cmd.Context(), cfg.Store, store.Options{})
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			wrapper, closeKeys, err := openKeys(cfg.Keys)
+			if err != nil {
+				return err
+			}
+			defer closeKeys()
+			hub, err := server.New(cmd.Context(), cfg, server.Deps{Store: s, Keys: wrapper, Clock: time.Now, Random: rand.Reader, Log: log})
+			if err != nil {
+				return err
+			}
+			defer hub.Close()
+			fmt.Fprintf(cmd.OutOrStdout(), "gRPC %s\nHTTP %s\nledger %s\n", hub.GRPCAddr(), hub.HTTPAddr(), hub.VerifierKey())
+			return hub.Serve(cmd.Context())
+		},
+	}
+	configFlag(cmd, &path)
+	return cmd
+}
+
+func migrateCommand() *cobra.Command {
+	var path, url string
+	cmd := &cobra.Command{
+		Use:     "migrate (--config FILE | --store URL)",
+		Short:   "Bring the store's schema up to date",
+		Long:    "Apply the migrations that the store lacks, each in a transaction, under a lock. Migrations are only ever added;\na store that holds a migration this program does not know is refused.",
+		Example: "  wattveil migrate --config /etc/wattveil/hub.yaml\n  wattveil migrate --store sqlite:hub.db",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if (path == "") == (url == "") {
+				return fmt.Errorf("give either --config or --store")
+			}
+			if path != "" {
+				cfg, err := server.LoadConfig(path)
+				if err != nil {
+					return err
+				}
+				url = cfg.Store
+			}
+			s, err := store.Open(cmd.Context(), url, store.Options{Migrate: true})
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			version, err := s.SchemaVersion(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON(cmd) {
+				return printJSON(cmd, map[string]any{"schema_version": version})
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "schema version %d\n", version)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", "", "configuration file")
+	cmd.Flags().StringVar(&url, "store", "", "sqlite:PATH or postgres:// URL")
+	return cmd
+}
+
+func configCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Work with configuration files"}
+	var path string
+	check := &cobra.Command{
+		Use:     "check --config FILE",
+		Short:   "Say whether a configuration file is valid",
+		Example: "  wattveil config check --config /etc/wattveil/hub.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := server.LoadConfig(path)
+			if asJSON(cmd) {
+				out := map[string]any{"valid": err == nil}
+				if err != nil {
+					out["error"] = err.Error()
+				}
+				if perr := printJSON(cmd, out); perr != nil {
+					return perr
+				}
+			} else if err == nil {
+				day, derr := cfg.Release.DayRho()
+				if derr != nil {
+					return derr
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "valid: a day costs rho %s, a year at most %s\n", day, cfg.Release.YearlyCap)
+			} else {
+				fmt.Fprintln(cmd.OutOrStdout(), "not valid:", err)
+			}
+			if err != nil {
+				return errNo
+			}
+			return nil
+		},
+	}
+	configFlag(check, &path)
+	cmd.AddCommand(check)
+	return cmd
+}
+
+func configFlag(cmd *cobra.Command, path *string) {
+	cmd.Flags().StringVar(path, "config", "", "configuration file (YAML)")
+	if err := cmd.MarkFlagRequired("config"); err != nil {
+		panic(err) // the flag was defined a line above
+	}
+}
+
+// openKeys opens the key service that the configuration names.
+func openKeys(c server.KeysConfig) (seal.Wrapper, func(), error) {
+	if c.Vault == nil {
+		k, err := keys.OpenKeyring(c.Keyring, rand.Reader)
+		if err != nil {
+			return nil, nil, fmt.Errorf("opening keyring: %w", err)
+		}
+		return k, func() { _ = k.Close() }, nil
+	}
+	v := keys.VaultConfig{
+		Address: c.Vault.Address, Mount: c.Vault.Mount, Prefix: c.Vault.Prefix, Namespace: c.Vault.Namespace, CAFile: c.Vault.CAFile,
+		RoleID: c.Vault.RoleID,
+	}
+	var err error
+	if v.Token, err = readSecret(c.Vault.TokenFile); err != nil {
+		return nil, nil, err
+	}
+	if v.SecretID, err = readSecret(c.Vault.SecretIDFile); err != nil {
+		return nil, nil, err
+	}
+	k, err := keys.NewVault(v)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connecting to Vault: %w", err)
+	}
+	closeKeys := func() {}
+	if c, ok := any(k).(io.Closer); ok {
+		closeKeys = func() { _ = c.Close() }
+	}
+	return k, closeKeys, nil
+}
+
+// readSecret reads a one-line secret; "" for no file.
+func readSecret(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("reading secret: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wattveil/wattveil/ledger"
+)
+
+func verifyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Check what a hub says, without trusting it",
+		Long:  "Check what a hub says, without trusting it. Exit code 1 and the index of the first bad record if it does not hold.",
+	}
+	cmd.PersistentFlags().String("key", "", "the ledger's verifier key (NAME+HASH+KEY), or a file that holds it")
+	if err := cmd.MarkPersistentFlagRequired("key"); err != nil {
+		panic(err) // the flag was defined a line above
+	}
+	cmd.AddCommand(verifyLogCommand(), verifyProofCommand())
+	return cmd
+}
+
+func verifierOf(cmd *cobra.Command) (*ledger.Verifier, error) {
+	key, err := cmd.Flags().GetString("key")
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(key, "+") {
+		b, err := os.ReadFile(key)
+		if err != nil {
+			return nil, fmt.Errorf("reading verifier key: %w", err)
+		}
+		key = string(b)
+	}
+	return ledger.NewVerifier(strings.TrimSpace(key))
+}
+
+// verdict is what verify prints with --json.
+type verdict struct {
+	OK    bool    `json:"ok"`
+	Size  uint64  `json:"size,omitempty"`
+	Root  string  `json:"root,omitempty"`
+	Index *uint64 `json:"index,omitempty"` // of the record, or of the first bad one
+	What  string  `json:"what,omitempty"`  // what does not hold
+	Kind  string  `json:"kind,omitempty"`
+}
+
+func (v verdict) deliver(cmd *cobra.Command, words string) error {
+	if asJSON(cmd) {
+		if err := printJSON(cmd, v); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintln(cmd.OutOrStdout(), words)
+	}
+	if !v.OK {
+		return errNo
+	}
+	return nil
+}
+
+func verifyLogCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "log --key KEY (URL | DIR)",
+		Short: "Check every record of a ledger against its tiles and checkpoint",
+		Long:  "Check every record of a ledger against its tiles and its signed checkpoint: from a hub's address, or from a directory\nof its public files.",
+		Example: "  wattveil verify log --key hub.vkey https://hub.example\n" +
+			"  wattveil verify log --key hub.vkey mirror/",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := verifierOf(cmd)
+			if err != nil {
+				return err
+			}
+			src := ledger.FSSource(os.DirFS(args[0]))
+			if strings.HasPrefix(args[0], "http://") || strings.HasPrefix(args[0], "https://") {
+				if src, err = ledger.HTTPSource(args[0], http.DefaultClient); err != nil {
+					return err
+				}
+			}
+			return verifyLog(cmd.Context(), cmd, v, src)
+		},
+	}
+}
+
+func verifyLog(ctx context.Context, cmd *cobra.Command, v *ledger.Verifier, src ledger.TileSource) error {
+	report, err := ledger.VerifyLog(ctx, v, src, ledger.VerifyOptions{})
+	var bad *ledger.Violation
+	if errors.As(err, &bad) {
+		return verdict{Index: &bad.Index, What: bad.What}.deliver(cmd, fmt.Sprintf("NOT VERIFIED: record %d: %s", bad.Index, bad.What))
+	}
+	if err != nil {
+		return err
+	}
+	root := hex.EncodeToString(report.Root[:])
+	return verdict{OK: true, Size: report.Size, Root: root}.deliver(cmd, fmt.Sprintf("verified: %d records, root %s", report.Size, root))
+}
+
+func verifyProofCommand() *cobra.Command {
+	var payload, nonce, proof string
+	cmd := &cobra.Command{
+		Use:   "proof --key KEY --payload FILE --nonce HEX --proof FILE",
+		Short: "Check a receipt: that a record is in the ledger and says what it says",
+		Example: "  wattveil verify proof --key hub.vkey --payload receipt.payload --proof receipt.tlog-proof \\\n" +
+			"    --nonce 5f0c…",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := verifierOf(cmd)
+			if err != nil {
+				return err
+			}
+			p, err := os.ReadFile(payload)
+			if err != nil {
+				return fmt.Errorf("reading payload: %w", err)
+			}
+			t, err := os.ReadFile(proof)
+			if err != nil {
+				return fmt.Errorf("reading proof: %w", err)
+			}
+			n, err := hex.DecodeString(nonce)
+			if err != nil || len(n) != len(ledger.Hash{}) {
+				return fmt.Errorf("--nonce must be 64 hexadecimal digits")
+			}
+			got, err := v.Proof(p, ledger.Hash(n), t)
+			if err != nil {
+				return verdict{What: err.Error()}.deliver(cmd, "NOT VERIFIED: "+err.Error())
+			}
+			return verdict{OK: true, Size: got.Size, Root: hex.EncodeToString(got.Root[:]), Index: &got.Index, Kind: string(got.Payload.Kind)}.deliver(cmd,
+				fmt.Sprintf("verified: record %d (%s) of a ledger of %d", got.Index, got.Payload.Kind, got.Size))
+		},
+	}
+	cmd.Flags().StringVar(&payload, "payload", "", "file with the record's payload")
+	cmd.Flags().StringVar(&nonce, "nonce", "", "the record's nonce, hexadecimal")
+	cmd.Flags().StringVar(&proof, "proof", "", "file with the proof (c2sp.org/tlog-proof@v1)")
+	for _, name := range []string{"payload", "nonce", "proof"} {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic(err) // the flag was defined above
+		}
+	}
+	return cmd
+}

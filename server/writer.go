@@ -1,0 +1,77 @@
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/seal"
+	"github.com/wattveil/wattveil/server/store"
+)
+
+// writers holds the writer that this process seals with. A writer that has
+// forgotten the keys of a closed day, or holds as many as it may, cannot seal
+// for that day again without giving two keys one name: then a new one takes its
+// place. Batches keep the writer they were sealed by.
+type writers struct {
+	sequencer *ledger.Sequencer[*store.Tx]
+	random    io.Reader
+	clock     Clock
+
+	mu      sync.Mutex
+	current *seal.Writer
+}
+
+// get returns the writer in use, making the first.
+func (w *writers) get(ctx context.Context) (*seal.Writer, error) { return w.replace(ctx, nil) }
+
+// replace returns a writer other than spent, making one unless somebody has.
+func (w *writers) replace(ctx context.Context, spent *seal.Writer) (*seal.Writer, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current != nil && w.current != spent {
+		return w.current, nil
+	}
+	fresh, err := seal.NewWriter(w.random, w.clock)
+	if err != nil {
+		return nil, fmt.Errorf("making writer: %w", err)
+	}
+	if err := w.register(ctx, fresh); err != nil {
+		return nil, fmt.Errorf("registering writer: %w", err)
+	}
+	w.current = fresh
+	return fresh, nil
+}
+
+// register writes a writer into the ledger before it seals anything, so that a
+// block can be traced to a registered origin: sealing to a public key proves
+// none.
+func (w *writers) register(ctx context.Context, fresh *seal.Writer) error {
+	id, key := fresh.ID(), fresh.PublicKey()
+	_, err := w.sequencer.Propose(ctx, fmt.Sprintf("writer/%x", id), func(ctx context.Context, tx *store.Tx, at ledger.Position) (ledger.Payload, error) {
+		if err := tx.PutWriter(ctx, id, key, at.Time, at.Index); err != nil {
+			return ledger.Payload{}, err
+		}
+		return ledger.Payload{Kind: ledger.KindAdmin, Detail: fmt.Sprintf("writer %x", id), Digest: writerDigest(id, key)}, nil
+	})
+	return err
+}
+
+// forget drops and zeroes the keys of days before the given one.
+func (w *writers) forget(before meter.Day) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current != nil {
+		w.current.Forget(before)
+	}
+}
+
+// writerDigest binds a writer's id to its public key in the ledger.
+func writerDigest(id seal.WriterID, key ed25519.PublicKey) ledger.Hash {
+	return sha256.Sum256(append(append([]byte("wattveil writer v1\x00"), id[:]...), key...))
+}
