@@ -1,0 +1,158 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
+)
+
+// NewHousehold is one home's people who move in.
+type NewHousehold struct {
+	ID             consent.Household // random, new
+	Generation     uint32            // of its key pair
+	PublicKey      []byte            // X-Wing, 1216 bytes
+	WrappedPrivate []byte            // wrapped by the key service
+	SubjectKey     ledger.Hash       // K_hh, with which it finds its leaves
+	CodeHash       [32]byte          // of the code in its letter
+	UsagePoints    []meter.UsagePoint
+	From           int64 // moves in, unix seconds
+	CreatedAt      int64 // unix seconds
+}
+
+// CreateHouseholds adds households, everything about all of them in one
+// transaction. A usage point that does not exist is ErrNotFound; one where
+// somebody lives at From or later, or that is named twice, is ErrConflict.
+func (s *Store) CreateHouseholds(ctx context.Context, hs []NewHousehold) error {
+	type home struct {
+		point meter.UsagePoint
+		h     *NewHousehold
+	}
+	var homes []home
+	var points []meter.UsagePoint
+	moves := map[meter.UsagePoint]int64{}
+	for i := range hs {
+		for _, p := range hs[i].UsagePoints {
+			if _, twice := moves[p]; twice {
+				return fmt.Errorf("adding households: a usage point is named twice: %w", ErrConflict)
+			}
+			moves[p] = hs[i].From
+			points = append(points, p)
+			homes = append(homes, home{p, &hs[i]})
+		}
+	}
+	return s.register(ctx, func(ctx context.Context, tx *Tx) error {
+		if err := tx.mustBeFree(ctx, points, moves); err != nil {
+			return fmt.Errorf("adding households: %w", err)
+		}
+		put := func(table string, columns []string, n int, row func(i int, v []any)) (err error) {
+			_, err = insert(ctx, tx.dialect, tx.sql, table, columns, "", n, row)
+			return doing("adding "+table, err)
+		}
+		if err := put("households", []string{"id", "generation", "public_key", "created_s"}, len(hs), func(i int, v []any) {
+			v[0], v[1], v[2], v[3] = hs[i].ID, hs[i].Generation, hs[i].PublicKey, hs[i].CreatedAt
+		}); err != nil {
+			return err
+		}
+		if err := put("household_keys", []string{"household", "generation", "wrapped_private"}, len(hs), func(i int, v []any) {
+			v[0], v[1], v[2] = hs[i].ID, hs[i].Generation, hs[i].WrappedPrivate
+		}); err != nil {
+			return err
+		}
+		if err := put("tlog_subject_keys", []string{"subject", "tag_key"}, len(hs), func(i int, v []any) {
+			v[0], v[1] = hs[i].ID, hs[i].SubjectKey[:]
+		}); err != nil {
+			return err
+		}
+		if err := put("letter_codes", []string{"code_hash", "household"}, len(hs), func(i int, v []any) {
+			v[0], v[1] = hs[i].CodeHash[:], hs[i].ID
+		}); err != nil {
+			return err
+		}
+		return put("occupancies", []string{"usage_point", "from_s", "household"}, len(homes), func(i int, v []any) {
+			v[0], v[1], v[2] = homes[i].point, homes[i].h.From, homes[i].h.ID
+		})
+	})
+}
+
+// mustBeFree returns nil if every usage point exists and nobody lives there from
+// the time in moves on.
+func (t *Tx) mustBeFree(ctx context.Context, points []meter.UsagePoint, moves map[meter.UsagePoint]int64) error {
+	type row struct {
+		point    meter.UsagePoint
+		occupied sql.NullInt64 // from
+		until    sql.NullInt64
+	}
+	rows, err := scanAll(ctx, t.sql, func(rows *sql.Rows) (r row, err error) {
+		return r, rows.Scan(&r.point, &r.occupied, &r.until)
+	}, `SELECT p.id, o.from_s, o.until_s FROM usage_points p LEFT JOIN occupancies o ON o.usage_point = p.id
+		WHERE `+t.among("p.id", 1), t.list(stringsOf(points)))
+	if err != nil {
+		return err
+	}
+	exists := make(map[meter.UsagePoint]bool, len(points))
+	for _, r := range rows {
+		exists[r.point] = true
+		if r.occupied.Valid && (!r.until.Valid || r.until.Int64 > moves[r.point]) {
+			return fmt.Errorf("somebody lives at a usage point: %w", ErrConflict)
+		}
+	}
+	if len(exists) != len(points) {
+		return fmt.Errorf("a usage point: %w", ErrNotFound)
+	}
+	return nil
+}
+
+// MoveOut ends a household's occupancies at an instant (unix seconds): what
+// starts then or later is no longer theirs. Doing it again at the same instant
+// changes nothing. ErrNotFound if the household never lived anywhere,
+// ErrConflict if it moved in at that instant or later, or moved out at another.
+func (s *Store) MoveOut(ctx context.Context, h consent.Household, at int64) error {
+	return s.register(ctx, func(ctx context.Context, tx *Tx) error {
+		var all, here, ended, late int
+		err := tx.sql.QueryRowContext(ctx,
+			`SELECT count(*), count(CASE WHEN until_s IS NULL THEN 1 END), count(CASE WHEN until_s = $2 THEN 1 END),
+			        count(CASE WHEN until_s IS NULL AND from_s >= $2 THEN 1 END)
+			 FROM occupancies WHERE household = $1`, h, at).Scan(&all, &here, &ended, &late)
+		switch {
+		case err != nil:
+		case all == 0:
+			err = ErrNotFound
+		case late > 0, here == 0 && ended == 0:
+			err = ErrConflict
+		default:
+			_, err = tx.sql.ExecContext(ctx, `UPDATE occupancies SET until_s = $2 WHERE household = $1 AND until_s IS NULL`, h, at)
+		}
+		return doing("moving a household out", err)
+	})
+}
+
+// EraseHousehold destroys what opens a household's readings and what tells its
+// story: its keys, its consents, the private columns of its ledger entries, its
+// tag key and chain, its codes and sessions. Blocks stay and open for nobody; the
+// public log is unchanged. It runs in the transaction that records the erasure's
+// own leaf, whose subject must be empty. Backups and the key service keep copies
+// until their own time runs out.
+func (t *Tx) EraseHousehold(ctx context.Context, h consent.Household) error {
+	known, err := execOne(ctx, t.sql, `UPDATE households SET public_key = NULL WHERE id = $1`, h)
+	if err == nil && !known {
+		err = ErrNotFound
+	}
+	for _, where := range []string{
+		`household_keys WHERE household = $1`,
+		`consents WHERE household = $1`,
+		`tlog_private WHERE subject = $1 AND subject <> ''`,
+		`tlog_subject_keys WHERE subject = $1`,
+		`tlog_chains WHERE kind = 1 AND id = $1`, // ledger.SubjectChain
+		`letter_codes WHERE household = $1`,
+		`sessions WHERE household = $1`,
+	} {
+		if err == nil {
+			_, err = t.sql.ExecContext(ctx, `DELETE FROM `+where, h)
+		}
+	}
+	return doing("erasing a household", err)
+}

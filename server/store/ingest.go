@@ -1,0 +1,287 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"crypto/subtle"
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/release"
+	"github.com/wattveil/wattveil/privacy/seal"
+)
+
+// Batch is what a utility sent at once, sealed, with the key wraps that its
+// transaction carries.
+type Batch struct {
+	Utility    meter.Utility
+	ID         string   // the utility's name for it
+	MAC        [32]byte // keyed hash of its content
+	AcceptedAt int64    // unix µs
+	Intervals  int      // in Blocks, missing ones not counted
+	Refused    int      // intervals named to the sender and not stored
+
+	Blocks    []seal.Block
+	Wraps     []seal.DayKeyWrap
+	SpoolKeys []seal.SpoolKeyWrap
+	Spool     []seal.SpoolRecord // at most one per window
+}
+
+// Result is what became of a batch.
+type Result uint8
+
+const (
+	// Stored: the batch is new, and in the database.
+	Stored Result = 1
+	// Duplicate: a batch of this name and content is in the database already, or
+	// comes earlier in the same call. Nothing of this one was stored but wraps.
+	Duplicate Result = 2
+	// Differs: the name is taken by a batch of other content. Nothing of this one
+	// was stored but wraps.
+	Differs Result = 3
+)
+
+// BatchOutcome answers for one batch.
+type BatchOutcome struct {
+	Result Result
+	// LateDays are the days, ascending, of the batch's spool records whose
+	// window takes no more contributions: their blocks are stored, their
+	// contributions are not.
+	LateDays []meter.Day
+}
+
+// CommitBatches stores several batches in one transaction and answers each, in
+// order. When it returns nil everything it says is durable. An error means that
+// nothing was stored (ErrRetry: worth another try), or, with ErrUnknownOutcome,
+// that everything or nothing was: the same batches again then come back as
+// Duplicate or as Stored.
+//
+// Wraps and spool keys are stored whatever becomes of the batch that carries
+// them, since blocks of another batch of the call may need them; a spool key
+// whose window takes no more contributions is dropped. Windows that take
+// contributions are held open until the transaction ends.
+//
+// Several calls may run at once. Batches of one utility that are sent in two of
+// them are stored once.
+func (s *Store) CommitBatches(ctx context.Context, batches []Batch) ([]BatchOutcome, error) {
+	if err := s.preparePartitions(ctx, partitionDays(batches)); err != nil {
+		return nil, s.beforeCommit(err)
+	}
+	var outcomes []BatchOutcome
+	err := s.Transact(ctx, func(ctx context.Context, tx *Tx) (err error) {
+		outcomes, err = tx.commitBatches(ctx, batches)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return outcomes, nil
+}
+
+func partitionDays(batches []Batch) []meter.Day {
+	var days []meter.Day
+	for i := range batches {
+		for j := range batches[i].Blocks {
+			days = append(days, batches[i].Blocks[j].Day)
+		}
+		for j := range batches[i].Wraps {
+			days = append(days, batches[i].Wraps[j].Day)
+		}
+	}
+	slices.Sort(days)
+	return slices.Compact(days)
+}
+
+func (t *Tx) commitBatches(ctx context.Context, batches []Batch) ([]BatchOutcome, error) {
+	outcomes, err := t.claim(ctx, batches)
+	if err != nil {
+		return nil, fmt.Errorf("looking up batches: %w", err)
+	}
+	open, err := t.holdWindows(ctx, batches)
+	if err != nil {
+		return nil, fmt.Errorf("holding windows open: %w", err)
+	}
+	var fresh, again cargo
+	for i := range batches {
+		b := &batches[i]
+		to := &again
+		if outcomes[i].Result == Stored {
+			to = &fresh
+			to.blocks = append(to.blocks, b.Blocks...)
+			for _, r := range b.Spool {
+				if open[r.Day] {
+					to.spool = append(to.spool, r)
+				} else {
+					outcomes[i].LateDays = append(outcomes[i].LateDays, r.Day)
+				}
+			}
+			slices.Sort(outcomes[i].LateDays)
+		}
+		to.wraps = append(to.wraps, b.Wraps...)
+		for _, k := range b.SpoolKeys {
+			if open[k.Day] {
+				to.spoolKeys = append(to.spoolKeys, k)
+			}
+		}
+	}
+	if err := fresh.store(ctx, t.sql, t.bulk); err != nil {
+		return nil, err
+	}
+	// A batch that was stored before may have been so by an earlier attempt of
+	// this same call, whose outcome its caller did not learn: then the wraps it
+	// carries are there too.
+	return outcomes, again.store(ctx, t.sql, t.insertNew)
+}
+
+// claim writes a row for every batch that is new and tells which were not.
+//
+// A batch that another transaction is claiming makes this one wait until that
+// one ends. All claim in the same order, so that they do not wait for each
+// other in a circle.
+func (t *Tx) claim(ctx context.Context, batches []Batch) ([]BatchOutcome, error) {
+	type name struct {
+		utility meter.Utility
+		id      string
+	}
+	first := map[name]int{}
+	var order []int // the first batch of every name
+	for i := range batches {
+		n := name{batches[i].Utility, batches[i].ID}
+		if _, seen := first[n]; !seen {
+			first[n] = i
+			order = append(order, i)
+		}
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		a, b := &batches[i], &batches[j]
+		return cmp.Or(cmp.Compare(a.Utility, b.Utility), cmp.Compare(a.ID, b.ID))
+	})
+	stored := make(map[name][32]byte, len(order)) // MAC under which the name is taken
+	claimed := map[int]bool{}
+	columns := []string{"utility", "batch_id", "mac", "accepted_us", "intervals", "refused"}
+	for chunk := range slices.Chunk(order, t.rowsPerInsert(len(columns))) {
+		values := make([]any, 0, len(chunk)*len(columns))
+		for _, i := range chunk {
+			b := &batches[i]
+			values = append(values, b.Utility, b.ID, b.MAC[:], b.AcceptedAt, b.Intervals, b.Refused)
+		}
+		taken, err := scanAll(ctx, t.sql, func(row *sql.Rows) (n name, err error) {
+			return n, row.Scan(&n.utility, &n.id)
+		}, insertSQL("batches", columns, len(chunk), "ON CONFLICT (utility, batch_id) DO NOTHING RETURNING utility, batch_id"), values...)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range taken {
+			claimed[first[n]] = true
+			stored[n] = batches[first[n]].MAC
+		}
+	}
+	for _, i := range order {
+		if claimed[i] {
+			continue
+		}
+		var mac [32]byte
+		err := t.sql.QueryRowContext(ctx, `SELECT mac FROM batches WHERE utility = $1 AND batch_id = $2`,
+			batches[i].Utility, batches[i].ID).Scan(fixed(mac[:]))
+		if err != nil {
+			return nil, err
+		}
+		stored[name{batches[i].Utility, batches[i].ID}] = mac
+	}
+	outcomes := make([]BatchOutcome, len(batches))
+	for i := range batches {
+		mac := stored[name{batches[i].Utility, batches[i].ID}]
+		switch {
+		case claimed[i]:
+			outcomes[i].Result = Stored
+		case subtle.ConstantTimeCompare(mac[:], batches[i].MAC[:]) == 1:
+			outcomes[i].Result = Duplicate
+		default:
+			outcomes[i].Result = Differs
+		}
+	}
+	return outcomes, nil
+}
+
+// holdWindows returns which of the days' windows take contributions, and keeps
+// those open until the transaction ends: whoever closes one waits.
+func (t *Tx) holdWindows(ctx context.Context, batches []Batch) (map[meter.Day]bool, error) {
+	var days []int64
+	for i := range batches {
+		for _, r := range batches[i].Spool {
+			days = append(days, int64(r.Day))
+		}
+		for _, k := range batches[i].SpoolKeys {
+			days = append(days, int64(k.Day))
+		}
+	}
+	slices.Sort(days)
+	days = slices.Compact(days)
+	open := make(map[meter.Day]bool, len(days))
+	if len(days) == 0 {
+		return open, nil
+	}
+	rows, err := scanAll(ctx, t.sql, func(row *sql.Rows) (d meter.Day, err error) {
+		return d, row.Scan(&d)
+	}, `SELECT day FROM windows WHERE `+t.amongInts("day", 1)+` AND state = $2 ORDER BY day`+t.forShare(),
+		t.listInts(days), release.WindowOpen)
+	for _, d := range rows {
+		open[d] = true
+	}
+	return open, err
+}
+
+// cargo is rows on their way into the tables of readings.
+type cargo struct {
+	blocks    []seal.Block
+	wraps     []seal.DayKeyWrap
+	spoolKeys []seal.SpoolKeyWrap
+	spool     []seal.SpoolRecord
+}
+
+// inserter is dialect.bulk, or Tx.insertNew.
+type inserter func(ctx context.Context, tx statements, table string, columns []string, n int, row func(i int, values []any)) error
+
+// insertNew inserts rows and passes over those that are there already.
+func (t *Tx) insertNew(ctx context.Context, tx statements, table string, columns []string, n int, row func(i int, values []any)) error {
+	_, err := insert(ctx, t.dialect, tx, table, columns, "ON CONFLICT DO NOTHING", n, row)
+	return err
+}
+
+func (c *cargo) store(ctx context.Context, tx statements, put inserter) error {
+	err := put(ctx, tx, "blocks", []string{
+		"start_s", "seq", "revision", "day", "length_s", "intervals", "generation",
+		"household", "usage_point", "register", "writer", "ciphertext", "signature",
+	}, len(c.blocks), func(i int, v []any) {
+		b := &c.blocks[i]
+		v[0], v[1], v[2], v[3], v[4], v[5], v[6] = b.Start, b.Seq, b.Revision, b.Day, b.Length, b.Count, b.Generation
+		v[7], v[8], v[9], v[10], v[11], v[12] = string(b.Household), string(b.UsagePoint), b.Register[:], b.Writer[:], b.Ciphertext, b.Signature
+	})
+	if err != nil {
+		return fmt.Errorf("storing blocks: %w", err)
+	}
+	err = put(ctx, tx, "day_keys", []string{"seq", "day", "generation", "household", "writer", "sealed", "signature"},
+		len(c.wraps), func(i int, v []any) {
+			w := &c.wraps[i]
+			v[0], v[1], v[2], v[3], v[4], v[5], v[6] = w.Seq, w.Day, w.Generation, string(w.Household), w.Writer[:], w.Sealed, w.Signature
+		})
+	if err != nil {
+		return fmt.Errorf("storing day keys: %w", err)
+	}
+	err = put(ctx, tx, "spool_keys", []string{"day", "writer", "seq", "sealed", "signature"},
+		len(c.spoolKeys), func(i int, v []any) {
+			k := &c.spoolKeys[i]
+			v[0], v[1], v[2], v[3], v[4] = k.Day, k.Writer[:], k.Seq, k.Sealed, k.Signature
+		})
+	if err != nil {
+		return fmt.Errorf("storing spool keys: %w", err)
+	}
+	err = put(ctx, tx, "spool", []string{"day", "writer", "seq", "ciphertext"},
+		len(c.spool), func(i int, v []any) {
+			r := &c.spool[i]
+			v[0], v[1], v[2], v[3] = r.Day, r.Writer[:], r.Seq, r.Ciphertext
+		})
+	return doing("storing the spool", err)
+}

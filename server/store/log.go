@@ -1,0 +1,100 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/wattveil/wattveil/ledger"
+)
+
+// Checkpoint implements ledger.Reader.
+func (s *Store) Checkpoint(ctx context.Context) ([]byte, error) {
+	var note []byte
+	err := scanOne(ctx, s.read, ledger.ErrNoCheckpoint, []any{&note},
+		`SELECT note FROM tlog_checkpoints ORDER BY size DESC LIMIT 1`)
+	return note, s.reading("the newest checkpoint", err)
+}
+
+// CheckpointAt implements ledger.Reader.
+func (s *Store) CheckpointAt(ctx context.Context, size uint64) ([]byte, error) {
+	var note []byte
+	err := scanOne(ctx, s.read, ledger.ErrNoCheckpoint, []any{&note},
+		`SELECT note FROM tlog_checkpoints WHERE size = $1`, size)
+	return note, s.reading("a checkpoint", err)
+}
+
+// Checkpoints implements ledger.Reader.
+func (s *Store) Checkpoints(ctx context.Context, after uint64, limit int) ([][]byte, error) {
+	notes, err := scanAll(ctx, s.read, func(row *sql.Rows) (note []byte, err error) {
+		return note, row.Scan(&note)
+	}, `SELECT note FROM tlog_checkpoints WHERE size > $1 ORDER BY size LIMIT $2`, after, limit)
+	return notes, s.reading("checkpoints", err)
+}
+
+// PutCheckpoint implements ledger.Store. On PostgreSQL it does not wait for the
+// disk: a note that is lost is signed anew when the sequencer starts.
+func (s *Store) PutCheckpoint(ctx context.Context, size uint64, root ledger.Hash, note []byte) error {
+	return s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
+		if err := tx.needNotWait(ctx, tx.sql); err != nil {
+			return err
+		}
+		put, err := execOne(ctx, tx.sql,
+			`INSERT INTO tlog_checkpoints (size, root, note) VALUES ($1, $2, $3)
+			 ON CONFLICT (size) DO UPDATE SET note = excluded.note WHERE tlog_checkpoints.root = excluded.root`,
+			size, root[:], note)
+		if err != nil {
+			return fmt.Errorf("storing a checkpoint: %w", err)
+		}
+		if !put {
+			return ledger.ErrFork
+		}
+		return nil
+	})
+}
+
+// ReadTile implements ledger.Reader.
+func (s *Store) ReadTile(ctx context.Context, level int, n uint64) ([]byte, error) {
+	var data []byte
+	err := scanOne(ctx, s.read, ledger.ErrNoTile, []any{&data},
+		`SELECT data FROM tlog_tiles WHERE level = $1 AND n = $2`, level, n)
+	return data, s.reading("a tile", err)
+}
+
+// ReadLeaves implements ledger.Reader.
+func (s *Store) ReadLeaves(ctx context.Context, from, until uint64) ([]ledger.Leaf, error) {
+	next := from
+	leaves, err := scanAll(ctx, s.read, func(row *sql.Rows) (ledger.Leaf, error) {
+		var idx uint64
+		var b []byte
+		if err := row.Scan(&idx, &b); err != nil {
+			return ledger.Leaf{}, err
+		}
+		if idx != next {
+			return ledger.Leaf{}, errGap
+		}
+		next++
+		return ledger.ParseLeaf(b)
+	}, `SELECT idx, leaf FROM tlog_leaves WHERE idx >= $1 AND idx < $2 ORDER BY idx`, from, until)
+	if errors.Is(err, errGap) {
+		err = nil // what comes before the gap is what there is
+	}
+	return leaves, s.reading("leaves", err)
+}
+
+var errGap = errors.New("store: a leaf is missing")
+
+// ReadEntry implements ledger.Reader.
+func (s *Store) ReadEntry(ctx context.Context, index uint64) (ledger.Entry, error) {
+	e, private, err := readEntry(ctx, s.read, `l.idx = $1`, index)
+	switch {
+	case isNotFound(err):
+		return ledger.Entry{}, s.reading("an entry", ledger.ErrNoEntry)
+	case err != nil:
+		return ledger.Entry{}, s.reading("an entry", err)
+	case !private:
+		return ledger.Entry{Index: e.Index, Leaf: e.Leaf}, s.reading("an entry", ledger.ErrErased)
+	}
+	return e, nil
+}

@@ -1,0 +1,104 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/privacy/keyguard"
+	"github.com/wattveil/wattveil/privacy/release"
+)
+
+// Options say how to open a store. The zero value opens an existing, up-to-date
+// store with default pools.
+type Options struct {
+	// Migrate applies pending migrations, and makes the SQLite file if it does
+	// not exist. Without it a store that lacks any migration is refused with
+	// ErrSchemaPending and a missing file is an error: a database that should
+	// be there is never made by accident.
+	Migrate bool
+
+	// MaxConns bounds the connections in use at once: on PostgreSQL all of
+	// them, on SQLite the readers beside the one writer. 0 means 16.
+	MaxConns int
+}
+
+const defaultMaxConns = 16
+
+// Errors of Open.
+var (
+	ErrURL = errors.New("store: url is neither sqlite:PATH nor postgres://…")
+)
+
+// Store is an open database. It is safe for concurrent use.
+type Store struct {
+	dialect
+	write *sql.DB // SQLite: one connection, every transaction takes the write lock at BEGIN
+	read  *sql.DB // SQLite: query_only connections; PostgreSQL: the same pool as write
+}
+
+// Open opens the store at url: "sqlite:PATH", or a PostgreSQL URL as lib/pq
+// reads it ("postgres://user@host/database?sslmode=verify-full"; several hosts
+// and target_session_attrs are allowed). It checks the schema before it
+// returns; see [Options.Migrate]. No error holds the url, which may carry a
+// password.
+func Open(ctx context.Context, url string, opt Options) (*Store, error) {
+	if opt.MaxConns <= 0 {
+		opt.MaxConns = defaultMaxConns
+	}
+	var s *Store
+	var err error
+	switch {
+	case strings.HasPrefix(url, "sqlite:"):
+		s, err = openSQLite(strings.TrimPrefix(url, "sqlite:"), opt)
+	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
+		s, err = openPostgres(url, opt)
+	default:
+		return nil, ErrURL
+	}
+	if err != nil {
+		return nil, err
+	}
+	if opt.Migrate {
+		err = s.Migrate(ctx)
+	} else {
+		err = s.checkSchema(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Close closes the connections. Transactions under way end in errors.
+func (s *Store) Close() error {
+	err := s.write.Close()
+	if s.read != s.write {
+		err = errors.Join(err, s.read.Close())
+	}
+	return err
+}
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.read.PingContext(ctx); err != nil {
+		return fmt.Errorf("reaching the database: %w", err)
+	}
+	return nil
+}
+
+// Engine returns "sqlite" or "postgres".
+func (s *Store) Engine() string { return s.engine() }
+
+// What the packages below ask of a store.
+var (
+	_ ledger.Store[*Tx] = (*Store)(nil)
+	_ consent.Tx        = (*Tx)(nil)
+	_ release.Tx        = (*Tx)(nil)
+	_ release.Store     = (*Store)(nil)
+	_ keyguard.Keys     = (*Store)(nil)
+)

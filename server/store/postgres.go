@@ -1,0 +1,170 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+)
+
+// postgresDialect is PostgreSQL 15 or newer through lib/pq.
+//
+// Transactions are READ COMMITTED: everything that decides locks its rows
+// first, and each statement after a lock was granted sees what the holder
+// before it committed.
+type postgresDialect struct {
+	db *sql.DB
+
+	mu    sync.Mutex
+	spans map[int32]bool // partitions known to exist, by span; see partition.go
+}
+
+func openPostgres(url string, opt Options) (*Store, error) {
+	cfg, err := pq.NewConfig(url)
+	if err != nil {
+		return nil, ErrURL // the driver's own error may quote the url
+	}
+	// Parameters in binary: one round trip a statement instead of two, and
+	// ciphertext is sent as it is instead of in hexadecimal.
+	cfg.BinaryParameters = true
+	connector, err := pq.NewConnectorConfig(cfg)
+	if err != nil {
+		return nil, ErrURL
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(opt.MaxConns)
+	db.SetMaxIdleConns(opt.MaxConns)
+	return &Store{dialect: &postgresDialect{db: db, spans: map[int32]bool{}}, write: db, read: db}, nil
+}
+
+func (*postgresDialect) engine() string { return "postgres" }
+
+func (*postgresDialect) begin() *sql.TxOptions {
+	return &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+}
+
+func (*postgresDialect) statement(ctx context.Context) context.Context { return ctx }
+
+func (*postgresDialect) forUpdate() string { return " FOR UPDATE" }
+func (*postgresDialect) forShare() string  { return " FOR SHARE" }
+
+func (*postgresDialect) among(column string, n int) string {
+	return fmt.Sprintf("%s = ANY($%d::text[])", column, n)
+}
+
+func (*postgresDialect) amongInts(column string, n int) string {
+	return fmt.Sprintf("%s = ANY($%d::bigint[])", column, n)
+}
+
+func (*postgresDialect) list(values []string) any    { return pq.StringArray(notNil(values)) }
+func (*postgresDialect) listInts(values []int64) any { return pq.Int64Array(notNil(values)) }
+
+// notNil keeps an empty list from becoming NULL, which equals nothing.
+func notNil[V any](values []V) []V {
+	if values == nil {
+		return []V{}
+	}
+	return values
+}
+
+// rowsPerInsert stays under the protocol's 65,535 parameters.
+func (*postgresDialect) rowsPerInsert(columns int) int { return 30000 / columns }
+
+// bulk runs COPY … FROM STDIN, which lib/pq offers inside a transaction as a
+// prepared statement: one Exec a row, one without arguments to end it.
+func (d *postgresDialect) bulk(ctx context.Context, tx statements, table string, columns []string, n int, row func(i int, values []any)) error {
+	if n == 0 {
+		return nil
+	}
+	err := copyIn(ctx, tx, table, columns, n, row)
+	if noPartition(err) {
+		d.forgetPartitions()
+	}
+	return err
+}
+
+func copyIn(ctx context.Context, tx statements, table string, columns []string, n int, row func(i int, values []any)) error {
+	stmt, err := tx.PrepareContext(ctx, "COPY "+table+" ("+strings.Join(columns, ", ")+") FROM STDIN")
+	if err != nil {
+		return err
+	}
+	values := make([]any, len(columns))
+	for i := range n {
+		row(i, values)
+		if _, err := stmt.ExecContext(ctx, values...); err != nil {
+			return errors.Join(err, stmt.Close())
+		}
+	}
+	if _, err := stmt.ExecContext(ctx); err != nil {
+		return errors.Join(err, stmt.Close())
+	}
+	return stmt.Close()
+}
+
+func (*postgresDialect) needNotWait(ctx context.Context, tx statements) error {
+	_, err := tx.ExecContext(ctx, `SET LOCAL synchronous_commit = off`)
+	return err
+}
+
+func (*postgresDialect) conflict(err error) bool {
+	return pq.As(err, pqerror.TRSerializationFailure, pqerror.TRDeadlockDetected, pqerror.LockNotAvailable) != nil ||
+		noPartition(err)
+}
+
+func (*postgresDialect) lost(err error) bool {
+	if e := pq.As(err); e != nil {
+		return lostServer(e)
+	}
+	var netErr net.Error
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &netErr)
+}
+
+// aborted: the server answered COMMIT with an ordinary error, so it rolled back.
+// A lost connection says nothing, and neither does a server that was stopping:
+// it may have committed before it told us that it goes.
+func (*postgresDialect) aborted(err error) bool {
+	if errors.Is(err, pq.ErrInFailedTransaction) {
+		return true
+	}
+	e := pq.As(err)
+	return e != nil && !lostServer(e) && e.Code != pqerror.TRStatementCompletionUnknown
+}
+
+// lostServer reports an error after which the server's word is not to be had:
+// class 08 is the connection, 57P… the server going away.
+func lostServer(e *pq.Error) bool {
+	return e.Severity == pqerror.SeverityFatal || e.Severity == pqerror.SeverityPanic ||
+		e.Code.Class() == "08" || strings.HasPrefix(string(e.Code), "57P")
+}
+
+func (*postgresDialect) schemaWords() map[string]any {
+	return map[string]any{
+		"id":          `text COLLATE "C"`,
+		"bytes":       "bytea",
+		"int64":       "bigint",
+		"int32":       "integer",
+		"int16":       "smallint",
+		"table":       "",
+		"partitioned": "PARTITION BY RANGE (day)",
+		"postgres":    true,
+	}
+}
+
+func (*postgresDialect) lock(ctx context.Context, tx statements, l lock) error {
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(l))
+	return err
+}
+
+func (*postgresDialect) hasTable(ctx context.Context, q querier, table string) (bool, error) {
+	var found bool
+	err := q.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, table).Scan(&found)
+	return found, err
+}

@@ -1,0 +1,155 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// errWidth says that a column of fixed length holds something else.
+var errWidth = errors.New("store: a column has the wrong length")
+
+// fixed scans a column of exactly len(f) bytes.
+type fixed []byte
+
+func (f fixed) Scan(src any) error {
+	b, ok := src.([]byte)
+	if !ok || len(b) != len(f) {
+		return errWidth
+	}
+	copy(f, b)
+	return nil
+}
+
+// scanOne runs a query of at most one row; where there is none it returns missing.
+func scanOne(ctx context.Context, q querier, missing error, dest []any, query string, args ...any) error {
+	err := q.QueryRowContext(ctx, query, args...).Scan(dest...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return missing
+	}
+	return err
+}
+
+// doing says what an error interrupted; nil stays nil.
+func doing(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// nullable keeps an absent byte string NULL whatever the driver makes of nil.
+func nullable(b []byte) any {
+	if b == nil {
+		return nil
+	}
+	return b
+}
+
+// notNull keeps an absent byte string from becoming NULL.
+func notNull(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// stringsOf turns typed identifiers into the strings the drivers take.
+func stringsOf[S ~string](ids []S) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = string(id)
+	}
+	return out
+}
+
+// scanAll runs a query and scans every row. With an error it returns the rows
+// before it.
+func scanAll[R any](ctx context.Context, q querier, scan func(row *sql.Rows) (R, error), query string, args ...any) ([]R, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []R
+	for rows.Next() {
+		r, err := scan(rows)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, r)
+	}
+	return out, rows.Err()
+}
+
+// insertSQL writes an INSERT of so many rows; suffix may hold ON CONFLICT.
+func insertSQL(table string, columns []string, rows int, suffix string) string {
+	var b strings.Builder
+	b.WriteString("INSERT INTO ")
+	b.WriteString(table)
+	b.WriteString(" (")
+	b.WriteString(strings.Join(columns, ", "))
+	b.WriteString(") VALUES ")
+	for r, p := 0, 1; r < rows; r++ {
+		if r > 0 {
+			b.WriteByte(',')
+		}
+		for c := range columns {
+			if c == 0 {
+				b.WriteByte('(')
+			} else {
+				b.WriteByte(',')
+			}
+			b.WriteByte('$')
+			b.WriteString(strconv.Itoa(p))
+			p++
+		}
+		b.WriteByte(')')
+	}
+	b.WriteByte(' ')
+	b.WriteString(suffix)
+	return b.String()
+}
+
+// insert inserts n rows with INSERT statements of many rows, and returns how
+// many the database took: fewer than n only if suffix lets it pass over some.
+func insert(ctx context.Context, d dialect, tx statements, table string, columns []string, suffix string, n int, row func(i int, values []any)) (int64, error) {
+	perStmt := d.rowsPerInsert(len(columns))
+	var taken int64
+	var full *sql.Stmt // prepared when more than one full statement is due
+	for done := 0; done < n; {
+		rows := min(n-done, perStmt)
+		values := make([]any, rows*len(columns))
+		for i := range rows {
+			row(done+i, values[i*len(columns):(i+1)*len(columns)])
+		}
+		var res sql.Result
+		var err error
+		if rows == perStmt && n >= 2*perStmt {
+			if full == nil {
+				if full, err = tx.PrepareContext(ctx, insertSQL(table, columns, rows, suffix)); err != nil {
+					return 0, err
+				}
+				defer full.Close()
+			}
+			res, err = full.ExecContext(ctx, values...)
+		} else {
+			res, err = tx.ExecContext(ctx, insertSQL(table, columns, rows, suffix), values...)
+		}
+		if err != nil {
+			return 0, err
+		}
+		k, err := res.RowsAffected()
+		if err != nil {
+			return 0, err
+		}
+		taken += k
+		done += rows
+	}
+	return taken, nil
+}
+
+func noRows(err error) bool { return errors.Is(err, sql.ErrNoRows) }

@@ -1,0 +1,183 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/wattveil/wattveil/meter"
+)
+
+// sqliteDialect is the embedded engine: modernc.org/sqlite, pure Go.
+//
+// One connection writes; its transactions begin IMMEDIATE, so that a
+// transaction holds the write lock from its first statement on and never fails
+// half way because another writer came between (no lock upgrade). Readers are
+// connections of their own and see the last commit.
+type sqliteDialect struct{}
+
+// pragmas of every connection. secure_delete overwrites what is deleted: an
+// erased key must not linger in free pages.
+var pragmas = []string{
+	"busy_timeout(10000)",
+	"journal_mode(WAL)",
+	"synchronous(FULL)",
+	"foreign_keys(1)",
+	"secure_delete(1)",
+	"trusted_schema(0)",
+	"temp_store(MEMORY)",
+}
+
+func openSQLite(path string, opt Options) (*Store, error) {
+	if path == "" {
+		return nil, ErrURL
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the SQLite file: %w", err)
+	}
+	if opt.Migrate {
+		// Made here so that only its owner may read it: SQLite itself would
+		// follow the umask, and gives its -wal and -shm the mode of the file.
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("making the SQLite file: %w", err)
+		}
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("making the SQLite file: %w", err)
+		}
+	}
+	writer, err := sql.Open("sqlite", sqliteDSN(path, "cache_size(-65536)", "wal_autocheckpoint(4000)"))
+	if err != nil {
+		return nil, fmt.Errorf("opening the SQLite file: %w", err)
+	}
+	writer.SetMaxOpenConns(1)
+	reader, err := sql.Open("sqlite", sqliteDSN(path, "query_only(1)"))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the SQLite file: %w", err), writer.Close())
+	}
+	reader.SetMaxOpenConns(opt.MaxConns)
+	reader.SetMaxIdleConns(opt.MaxConns)
+	return &Store{dialect: sqliteDialect{}, write: writer, read: reader}, nil
+}
+
+// sqliteDSN names the file as a URI, so that no character of the path is taken
+// for a parameter. mode=rw: only openSQLite makes the file.
+func sqliteDSN(path string, more ...string) string {
+	q := url.Values{
+		"mode":       {"rw"},
+		"_txlock":    {"immediate"},
+		"_dqs":       {"0"},
+		"_defensive": {"1"},
+		"_pragma":    append(append([]string{}, pragmas...), more...),
+	}
+	u := url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}
+	return u.String()
+}
+
+func (sqliteDialect) engine() string        { return "sqlite" }
+func (sqliteDialect) begin() *sql.TxOptions { return nil }
+
+// statement takes the end of ctx away: SQLite rolls the whole transaction back
+// when it interrupts a write in it, and what is run after that would commit by
+// itself. Statements are short; ctx is looked at before COMMIT.
+func (sqliteDialect) statement(ctx context.Context) context.Context {
+	return context.WithoutCancel(ctx)
+}
+
+func (sqliteDialect) forUpdate() string { return "" }
+func (sqliteDialect) forShare() string  { return "" }
+
+func (sqliteDialect) among(column string, n int) string {
+	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", column, n)
+}
+
+func (d sqliteDialect) amongInts(column string, n int) string { return d.among(column, n) }
+
+func (sqliteDialect) list(values []string) any    { return jsonList(values) }
+func (sqliteDialect) listInts(values []int64) any { return jsonList(values) }
+
+func jsonList[V string | int64](values []V) string {
+	if len(values) == 0 {
+		return "[]"
+	}
+	b, err := json.Marshal(values)
+	if err != nil {
+		panic(err) // strings and integers always encode
+	}
+	return string(b)
+}
+
+// rowsPerInsert is about 600 parameters: beyond that a statement's fixed cost
+// is already spread thin, and compiling it grows.
+func (sqliteDialect) rowsPerInsert(columns int) int { return max(1, 600/columns) }
+
+func (d sqliteDialect) bulk(ctx context.Context, tx statements, table string, columns []string, n int, row func(i int, values []any)) error {
+	_, err := insert(ctx, d, tx, table, columns, "", n, row)
+	return err
+}
+
+func (sqliteDialect) preparePartitions(context.Context, []meter.Day) error { return nil }
+func (sqliteDialect) forgetPartitions()                                    {}
+
+func (sqliteDialect) needNotWait(context.Context, statements) error { return nil }
+
+func (sqliteDialect) conflict(err error) bool {
+	switch sqliteCode(err) {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return true
+	}
+	return false
+}
+
+func (sqliteDialect) lost(error) bool { return false }
+
+// aborted: a COMMIT that found the file busy, a constraint violated or the disk
+// full rolled back. After an I/O error the frames may or may not have reached
+// the log.
+func (sqliteDialect) aborted(err error) bool {
+	switch sqliteCode(err) {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_FULL:
+		return true
+	}
+	return false
+}
+
+// sqliteCode returns the primary result code, or 0.
+func sqliteCode(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code() & 0xff
+	}
+	return 0
+}
+
+func (sqliteDialect) schemaWords() map[string]any {
+	return map[string]any{
+		"id":          "text",
+		"bytes":       "blob",
+		"int64":       "integer",
+		"int32":       "integer",
+		"int16":       "integer",
+		"table":       "STRICT",
+		"partitioned": "STRICT",
+		"postgres":    false,
+	}
+}
+
+// lock has nothing to do: the transaction began IMMEDIATE and is alone.
+func (sqliteDialect) lock(context.Context, statements, lock) error { return nil }
+
+func (sqliteDialect) hasTable(ctx context.Context, q querier, table string) (bool, error) {
+	var n int
+	err := q.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = $1`, table).Scan(&n)
+	return n > 0, err
+}

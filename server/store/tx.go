@@ -1,0 +1,200 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/wattveil/wattveil/ledger"
+)
+
+// Errors of transactions. Neither names what was being written.
+var (
+	// ErrUnknownOutcome says that COMMIT was sent and its answer never came: the
+	// transaction may or may not have happened. Ask again with the same
+	// identifiers. It is the ledger's own sentinel.
+	ErrUnknownOutcome = ledger.ErrUnknownOutcome
+
+	// ErrRetry says that the transaction certainly did not happen, and may
+	// succeed when it is run again: a deadlock, a busy file, a server that went
+	// away before COMMIT.
+	ErrRetry = errors.New("store: not committed, worth another try")
+
+	// ErrUnavailable says that the database cannot be reached. From Transact it
+	// comes with ErrRetry; from a read it stands alone.
+	ErrUnavailable = errors.New("store: database cannot be reached")
+
+	// ErrNotFound says that there is no such row.
+	ErrNotFound = errors.New("store: not found")
+
+	// ErrConflict says that what is to be stored contradicts what is there.
+	ErrConflict = errors.New("store: contradicts what is stored")
+)
+
+// Tx is one open transaction. It implements what packages ledger, consent and
+// release ask of theirs. It is used by one goroutine at a time and is of no use
+// after the function it was given to has returned.
+type Tx struct {
+	dialect
+	sql        statements
+	savepoints []savepoint // oldest first
+	chains     chainBuffer
+}
+
+// savepoint is a name and how much of the chain buffer there was when it was set.
+type savepoint struct {
+	name string
+	mark int
+}
+
+// session runs a transaction's statements under contexts its engine can bear.
+type session struct {
+	dialect
+	*sql.Tx
+}
+
+func (s session) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return s.Tx.QueryContext(s.statement(ctx), query, args...)
+}
+
+func (s session) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return s.Tx.QueryRowContext(s.statement(ctx), query, args...)
+}
+
+func (s session) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return s.Tx.ExecContext(s.statement(ctx), query, args...)
+}
+
+func (s session) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	return s.Tx.PrepareContext(s.statement(ctx), query)
+}
+
+// Transact runs fn in one transaction and commits if fn returns nil; then what
+// fn did is durable. If fn returns an error or panics, nothing of it remains, and
+// the error is returned as it is, wrapped in ErrRetry where running fn again may
+// help. A COMMIT that may have happened gives ErrUnknownOutcome.
+//
+// PostgreSQL runs it READ COMMITTED: fn must lock what it decides upon. SQLite
+// runs one Transact at a time, and waits for its turn until ctx ends; a Tx never
+// calls back into its Store's writing methods, which would wait for itself.
+func (s *Store) Transact(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
+	// Waiting for a connection ends with ctx, and so does every statement; but
+	// database/sql must not abort COMMIT half way when ctx ends, since nobody
+	// could tell any more what became of it. Hence the transaction itself is
+	// begun on a connection under a context without end.
+	conn, err := s.write.Conn(ctx)
+	if err != nil {
+		return s.beforeCommit(fmt.Errorf("waiting for the database: %w", err))
+	}
+	defer conn.Close()
+	sqlTx, err := conn.BeginTx(context.WithoutCancel(ctx), s.begin())
+	if err != nil {
+		return s.beforeCommit(fmt.Errorf("beginning a transaction: %w", err))
+	}
+	defer sqlTx.Rollback() //nolint:errcheck // after Commit it does nothing
+	tx := &Tx{dialect: s.dialect, sql: session{s.dialect, sqlTx}}
+	if err := fn(ctx, tx); err != nil {
+		return s.beforeCommit(err)
+	}
+	if err := tx.writeChains(ctx); err != nil {
+		return s.beforeCommit(err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := sqlTx.Commit(); err != nil {
+		if s.aborted(err) {
+			return s.beforeCommit(fmt.Errorf("committing: %w", err))
+		}
+		return fmt.Errorf("committing: %w: %w", ErrUnknownOutcome, err)
+	}
+	return nil
+}
+
+// beforeCommit marks an error worth another try. Until COMMIT is sent nothing
+// has happened, whatever broke.
+func (s *Store) beforeCommit(err error) error {
+	switch {
+	case errors.Is(err, ErrRetry):
+		return err
+	case s.lost(err):
+		return fmt.Errorf("%w: %w: %w", ErrRetry, ErrUnavailable, err)
+	case s.conflict(err):
+		return fmt.Errorf("%w: %w", ErrRetry, err)
+	}
+	return err
+}
+
+// reading completes the error of a read outside transactions: nil stays nil.
+func (s *Store) reading(what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case s.lost(err):
+		return fmt.Errorf("reading %s: %w: %w", what, ErrUnavailable, err)
+	}
+	return fmt.Errorf("reading %s: %w", what, err)
+}
+
+// Savepoint marks the state to which RollbackTo returns. Setting a name again
+// replaces its savepoint, and every one set since, so that a long batch does not
+// nest one subtransaction in another.
+func (t *Tx) Savepoint(ctx context.Context, name string) error {
+	if !plainName(name) {
+		return fmt.Errorf("store: savepoint name %q", name)
+	}
+	stmt := "SAVEPOINT " + name
+	i := t.savepoint(name)
+	if i >= 0 {
+		stmt = "RELEASE SAVEPOINT " + name + "; " + stmt
+		t.savepoints = t.savepoints[:i]
+	}
+	if _, err := t.sql.ExecContext(ctx, stmt); err != nil {
+		return fmt.Errorf("setting a savepoint: %w", err)
+	}
+	t.savepoints = append(t.savepoints, savepoint{name, t.chains.mark()})
+	return nil
+}
+
+// RollbackTo undoes everything done since Savepoint(name) and keeps the
+// savepoint.
+func (t *Tx) RollbackTo(ctx context.Context, name string) error {
+	i := t.savepoint(name)
+	if i < 0 {
+		return fmt.Errorf("store: no savepoint %q", name)
+	}
+	// The caller's ctx may be what ended the work that is undone here.
+	if _, err := t.sql.ExecContext(context.WithoutCancel(ctx), "ROLLBACK TO SAVEPOINT "+name); err != nil {
+		return fmt.Errorf("rolling back to a savepoint: %w", err)
+	}
+	t.chains.undo(t.savepoints[i].mark)
+	t.savepoints = t.savepoints[:i+1]
+	return nil
+}
+
+// savepoint returns the index of the named savepoint, or -1.
+func (t *Tx) savepoint(name string) int {
+	return slices.IndexFunc(t.savepoints, func(s savepoint) bool { return s.name == name })
+}
+
+// plainName reports whether name can stand in SQL as it is.
+func plainName(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; (c < 'a' || c > 'z') && c != '_' {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// execOne runs one statement and reports whether it changed a row.
+func execOne(ctx context.Context, tx statements, query string, args ...any) (bool, error) {
+	res, err := tx.ExecContext(ctx, query, args...)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n > 0, err
+}

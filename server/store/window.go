@@ -1,0 +1,161 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/release"
+	"github.com/wattveil/wattveil/privacy/seal"
+)
+
+const windowColumns = `day, state, public_key, wrapped_private, attempts`
+
+func scanWindow(row interface{ Scan(dest ...any) error }) (w release.Window, err error) {
+	return w, row.Scan(&w.Day, &w.State, &w.PublicKey, &w.WrappedPrivate, &w.Attempts)
+}
+
+// Window implements release.Store.
+func (s *Store) Window(ctx context.Context, day meter.Day) (release.Window, error) {
+	w, err := scanWindow(s.read.QueryRowContext(ctx, `SELECT `+windowColumns+` FROM windows WHERE day = $1`, day))
+	if noRows(err) {
+		err = release.ErrNotFound
+	}
+	return w, s.reading("a window", err)
+}
+
+// PutWindow implements release.Store.
+func (s *Store) PutWindow(ctx context.Context, w release.Window) error {
+	return s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
+		_, err := tx.sql.ExecContext(ctx,
+			`INSERT INTO windows (`+windowColumns+`) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (day) DO NOTHING`,
+			w.Day, w.State, w.PublicKey, nullable(w.WrappedPrivate), w.Attempts)
+		return doing("opening a window", err)
+	})
+}
+
+// Windows implements release.Store.
+func (s *Store) Windows(ctx context.Context) ([]release.Window, error) {
+	ws, err := scanAll(ctx, s.read, func(row *sql.Rows) (release.Window, error) { return scanWindow(row) },
+		`SELECT `+windowColumns+` FROM windows WHERE state < 4 ORDER BY day`) // release.WindowClosed
+	return ws, s.reading("windows", err)
+}
+
+// LastWindow implements release.Store.
+func (s *Store) LastWindow(ctx context.Context) (meter.Day, error) {
+	var day meter.Day
+	err := scanOne(ctx, s.read, release.ErrNotFound, []any{&day}, `SELECT day FROM windows ORDER BY day DESC LIMIT 1`)
+	return day, s.reading("the last window", err)
+}
+
+// MoveWindow implements release.Tx.
+func (t *Tx) MoveWindow(ctx context.Context, day meter.Day, from, to release.WindowState) error {
+	moved, err := execOne(ctx, t.sql, `UPDATE windows SET state = $3 WHERE day = $1 AND state = $2`, day, from, to)
+	if err == nil && !moved {
+		err = release.ErrWindowClosed
+	}
+	return doing("moving a window", err)
+}
+
+// BeginClosing implements release.Store. The update waits for the transactions
+// that hold the window open (see CommitBatches); those that come after it find
+// the window closing and add nothing.
+func (s *Store) BeginClosing(ctx context.Context, day meter.Day) error {
+	return s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
+		w, err := tx.lockWindow(ctx, day)
+		if err != nil || w.State == release.WindowClosing {
+			return err
+		}
+		return tx.MoveWindow(ctx, day, release.WindowOpen, release.WindowClosing)
+	})
+}
+
+// GiveUp implements release.Store.
+func (s *Store) GiveUp(ctx context.Context, day meter.Day) error {
+	return s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
+		return tx.MoveWindow(ctx, day, release.WindowClosing, release.WindowPublished)
+	})
+}
+
+// EndClosing implements release.Store. Harmless when it is closed already.
+func (s *Store) EndClosing(ctx context.Context, day meter.Day) error {
+	return s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
+		w, err := tx.lockWindow(ctx, day)
+		if err != nil || w.State == release.WindowClosed {
+			return err
+		}
+		if w.State != release.WindowPublished {
+			return fmt.Errorf("closing a window: %w", release.ErrWindowClosed)
+		}
+		for _, stmt := range []string{
+			`DELETE FROM spool WHERE day = $1`,
+			`DELETE FROM spool_keys WHERE day = $1`,
+			`UPDATE windows SET state = 4, wrapped_private = NULL WHERE day = $1`, // release.WindowClosed
+		} {
+			if _, err := tx.sql.ExecContext(ctx, stmt, day); err != nil {
+				return fmt.Errorf("closing a window: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// lockWindow reads a window and keeps it as it is until the transaction ends.
+func (t *Tx) lockWindow(ctx context.Context, day meter.Day) (release.Window, error) {
+	w, err := scanWindow(t.sql.QueryRowContext(ctx, `SELECT `+windowColumns+` FROM windows WHERE day = $1`+t.forUpdate(), day))
+	if noRows(err) {
+		err = release.ErrNotFound
+	}
+	return w, doing("locking a window", err)
+}
+
+// SpoolKeys implements release.Store.
+func (s *Store) SpoolKeys(ctx context.Context, day meter.Day) ([]seal.SpoolKeyWrap, error) {
+	keys, err := scanAll(ctx, s.read, func(row *sql.Rows) (k seal.SpoolKeyWrap, err error) {
+		return k, row.Scan(&k.Day, fixed(k.Writer[:]), &k.Seq, &k.Sealed, &k.Signature)
+	}, `SELECT day, writer, seq, sealed, signature FROM spool_keys WHERE day = $1 ORDER BY writer, seq`, day)
+	return keys, s.reading("spool keys", err)
+}
+
+// SpoolRecords implements release.Store. Records arrive as they are read: a
+// window's spool need not fit into memory.
+func (s *Store) SpoolRecords(ctx context.Context, day meter.Day, yield func(seal.SpoolRecord) error) error {
+	rows, err := s.read.QueryContext(ctx, `SELECT day, writer, seq, ciphertext FROM spool WHERE day = $1`, day)
+	if err != nil {
+		return s.reading("the spool", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var r seal.SpoolRecord
+		if err := rows.Scan(&r.Day, fixed(r.Writer[:]), &r.Seq, &r.Ciphertext); err != nil {
+			return s.reading("the spool", err)
+		}
+		if err := yield(r); err != nil {
+			return err
+		}
+	}
+	return s.reading("the spool", rows.Err())
+}
+
+// HouseholdNodes implements release.Store.
+func (s *Store) HouseholdNodes(ctx context.Context, day meter.Day) (map[consent.Household]string, error) {
+	type row struct {
+		household consent.Household
+		node      string
+	}
+	rows, err := scanAll(ctx, s.read, func(rows *sql.Rows) (r row, err error) {
+		return r, rows.Scan(&r.household, &r.node)
+	}, `SELECT o.household, p.node FROM occupancies o
+		JOIN usage_points p ON p.id = o.usage_point JOIN households h ON h.id = o.household
+		WHERE o.from_s < $2 AND (o.until_s IS NULL OR o.until_s > $1) AND h.public_key IS NOT NULL
+		ORDER BY o.household, o.usage_point`, day.Start(), day.End())
+	nodes := make(map[consent.Household]string, len(rows))
+	for _, r := range rows {
+		if _, first := nodes[r.household]; !first {
+			nodes[r.household] = r.node
+		}
+	}
+	return nodes, s.reading("where households live", err)
+}
