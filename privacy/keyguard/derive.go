@@ -1,0 +1,140 @@
+package keyguard
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/seal"
+)
+
+// Name tells the block keys of one household apart.
+type Name struct {
+	UsagePoint meter.UsagePoint
+	Register   meter.Register
+	Day        meter.Day
+	Generation uint32
+	Writer     seal.WriterID
+}
+
+// BlockKeys is an answer of the guard. It is not safe for concurrent use with
+// Clear.
+type BlockKeys struct {
+	Keys map[Name]seal.BlockKey
+	// Damaged is how many day keys of the days could not be had: no copy of
+	// their wrap was made by the writer it names and opens.
+	Damaged int
+}
+
+// Key returns the key of a block, if the answer holds it.
+func (k *BlockKeys) Key(b seal.Block) (seal.BlockKey, bool) {
+	key, ok := k.Keys[Name{b.UsagePoint, b.Register, b.Day, b.Generation, b.Writer}]
+	return key, ok
+}
+
+// Clear drops all keys. Go's maps keep no promise to overwrite what they held.
+func (k *BlockKeys) Clear() { clear(k.Keys) }
+
+// derive opens the wraps with the household's private keys and derives what is
+// wanted. It is called after the access is spent.
+func (g *Guard) derive(ctx context.Context, wanted leaf, wraps []seal.DayKeyWrap) (*BlockKeys, error) {
+	out := &BlockKeys{Keys: make(map[Name]seal.BlockKey)}
+	copies := make(map[dayKeyName][]seal.DayKeyWrap)
+	var writers []seal.WriterID
+	seen := make(map[seal.WriterID]bool)
+	for _, w := range wraps {
+		if w.Household != wanted.household || w.Day < wanted.from || w.Day > wanted.to {
+			continue // not what the leaf names, whatever the store says
+		}
+		n := dayKeyName{w.Day, w.Generation, w.Writer}
+		copies[n] = append(copies[n], w)
+		if !seen[w.Writer] {
+			seen[w.Writer] = true
+			writers = append(writers, w.Writer)
+		}
+	}
+	if len(copies) == 0 {
+		return out, nil
+	}
+	writerKeys, err := g.keys.WriterKeys(ctx, writers)
+	if err != nil {
+		return nil, fmt.Errorf("fetching writers' keys: %w", err)
+	}
+	private, err := g.privateKeys(ctx, wanted.household)
+	if err != nil {
+		return nil, err
+	}
+	for n, same := range copies {
+		day, ok := open(private[n.generation], same, writerKeys[n.writer])
+		if !ok {
+			out.Damaged++
+			continue
+		}
+		for _, up := range wanted.points {
+			for _, r := range wanted.registers {
+				out.Keys[Name{up, r, n.day, n.generation, n.writer}] = day.BlockKey(up, r)
+			}
+		}
+		clear(day[:])
+	}
+	return out, nil
+}
+
+// dayKeyName tells the day keys of one household apart.
+type dayKeyName struct {
+	day        meter.Day
+	generation uint32
+	writer     seal.WriterID
+}
+
+// privateKeys returns the household's private keys by generation.
+func (g *Guard) privateKeys(ctx context.Context, h consent.Household) (map[uint32]seal.PrivateKey, error) {
+	wrapped, err := g.keys.HouseholdKeys(ctx, h)
+	if err != nil {
+		return nil, fmt.Errorf("fetching household key: %w", err)
+	}
+	if len(wrapped) == 0 {
+		return nil, fmt.Errorf("fetching household key: %w", seal.ErrKeyGone)
+	}
+	items := make([]seal.Item, len(wrapped))
+	for i, w := range wrapped {
+		items[i] = seal.Item{Context: []byte(h), Data: w.Wrapped}
+	}
+	seeds, err := g.wrapper.Unwrap(ctx, HouseholdKey, items)
+	if err != nil {
+		return nil, fmt.Errorf("unwrapping household key: %w", err)
+	}
+	defer func() {
+		for _, s := range seeds {
+			clear(s)
+		}
+	}()
+	if len(seeds) != len(wrapped) {
+		return nil, fmt.Errorf("unwrapping household key: %w", seal.ErrRefused)
+	}
+	keys := make(map[uint32]seal.PrivateKey, len(seeds))
+	for i, s := range seeds {
+		key, err := seal.ParsePrivateKey(s)
+		if err != nil {
+			return nil, fmt.Errorf("reading household key: %w", err)
+		}
+		keys[wrapped[i].Generation] = key
+	}
+	return keys, nil
+}
+
+// open returns the day key of the first copy that its writer signed for this
+// household and that opens. The signature is checked first: a wrap can be made by
+// anyone who knows the public key and can write to the store.
+func open(household seal.PrivateKey, copies []seal.DayKeyWrap, writer []byte) (seal.DayKey, bool) {
+	for _, w := range copies {
+		if w.Verify(writer, household.Public()) != nil {
+			continue
+		}
+		if key, err := seal.UnwrapDayKey(household, w); err == nil {
+			return key, true
+		}
+	}
+	return seal.DayKey{}, false
+}
