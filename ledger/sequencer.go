@@ -40,7 +40,7 @@ type Position struct {
 // transaction fails, it may be run again. The sequencer sets the payload's
 // time and chains. The context carries the values of the caller's but not its
 // end: a caller who gives up must not take the rest of the batch with it.
-type ProposeFunc[T Tx] func(ctx context.Context, tx T, at Position) (Payload, error)
+type ProposeFunc[T Tx] = func(ctx context.Context, tx T, at Position) (Payload, error)
 
 // Receipt is what a proposal has become.
 type Receipt struct {

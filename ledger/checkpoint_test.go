@@ -1,0 +1,126 @@
+package ledger_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/wattveil/wattveil/ledger"
+)
+
+func newSigner(t testing.TB, from string) (*ledger.NoteSigner, *ledger.Verifier, string) {
+	t.Helper()
+	seed := sequence(0x20)
+	signer, vkey, err := ledger.NewSigner(from, seed[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := ledger.NewVerifier(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer, verifier, vkey
+}
+
+// A signed checkpoint and the public key are fixed to the byte: Ed25519 is
+// deterministic. It would catch a changed line, origin or signature format,
+// which would cut us off from witnesses and from every receipt already given.
+func TestCheckpointVector(t *testing.T) {
+	signer, verifier, vkey := newSigner(t, origin)
+	note, err := signer.Sign(t.Context(), ledger.Head{Origin: origin, Size: 7, Root: sequence(0x60)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/checkpoint.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := vkey + "\n" + string(note); got != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	size, root, err := verifier.Checkpoint(note)
+	if err != nil || size != 7 || root != sequence(0x60) {
+		t.Errorf("verified as size %d, root %x, %v", size, root, err)
+	}
+}
+
+// The signer never contradicts itself: no smaller log, no second root for one
+// size, no other log; the same head again is signed again, since its first
+// signature may have been lost.
+func TestSignerRefuses(t *testing.T) {
+	signer, _, _ := newSigner(t, origin)
+	for _, step := range []struct {
+		name string
+		head ledger.Head
+		want error
+	}{
+		{"another log", ledger.Head{Origin: "other.example", Size: 5, Root: sequence(1)}, ledger.ErrOrigin},
+		{"empty log", ledger.NewHead(origin), nil},
+		{"first leaves", ledger.Head{Origin: origin, Size: 5, Root: sequence(1)}, nil},
+		{"the same again", ledger.Head{Origin: origin, Size: 5, Root: sequence(1)}, nil},
+		{"another root", ledger.Head{Origin: origin, Size: 5, Root: sequence(2)}, ledger.ErrFork},
+		{"smaller", ledger.Head{Origin: origin, Size: 4, Root: sequence(3)}, ledger.ErrRollback},
+		{"larger", ledger.Head{Origin: origin, Size: 6, Root: sequence(4)}, nil},
+		{"the one before", ledger.Head{Origin: origin, Size: 5, Root: sequence(1)}, ledger.ErrRollback},
+	} {
+		if _, err := signer.Sign(t.Context(), step.head); !errors.Is(err, step.want) {
+			t.Errorf("%s: %v, want %v", step.name, err, step.want)
+		}
+	}
+}
+
+// Nothing but a canonical checkpoint of this log under this key is believed.
+func TestVerifierRefusesCheckpoint(t *testing.T) {
+	signer, verifier, _ := newSigner(t, origin)
+	b, err := signer.Sign(t.Context(), ledger.Head{Origin: origin, Size: 7, Root: sequence(0x60)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := string(b)
+	other, _, _ := newSigner(t, "other.example/hub")
+	foreign, err := other.Sign(t.Context(), ledger.Head{Origin: "other.example/hub", Size: 7, Root: sequence(0x60)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"nothing":        "",
+		"size edited":    strings.Replace(good, "\n7\n", "\n8\n", 1),
+		"leading zero":   strings.Replace(good, "\n7\n", "\n07\n", 1),
+		"root edited":    strings.Replace(good, "\nYGF", "\nYGE", 1),
+		"origin edited":  strings.Replace(good, origin, "wattveil.example/hut", 1),
+		"extension line": strings.Replace(good, "\n\n", "\nmore\n\n", 1),
+		"signature cut":  good[:len(good)-5] + "\n",
+		"no signature":   good[:strings.Index(good, "\n\n")+2],
+		"another log":    string(foreign),
+	} {
+		if size, _, err := verifier.Checkpoint([]byte(text)); !errors.Is(err, ledger.ErrCheckpoint) {
+			t.Errorf("%s: believed with size %d, %v", name, size, err)
+		}
+	}
+	// A witness's line beside the log's own is not ours to judge.
+	cosigned := good + "— witness.example AAAAAAECAwQ=\n"
+	if _, _, err := verifier.Checkpoint([]byte(cosigned)); err != nil {
+		t.Errorf("cosigned: %v", err)
+	}
+}
+
+// A signer is not made of a short seed, or for an origin that a note cannot
+// carry.
+func TestNewSignerRefuses(t *testing.T) {
+	seed := sequence(0)
+	for name, args := range map[string]struct {
+		origin string
+		seed   []byte
+	}{
+		"short seed":        {origin, seed[:31]},
+		"no origin":         {"", seed[:]},
+		"space in origin":   {"wattveil example", seed[:]},
+		"plus in origin":    {"a+b", seed[:]},
+		"newline in origin": {"a\nb", seed[:]},
+	} {
+		if _, _, err := ledger.NewSigner(args.origin, args.seed); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
