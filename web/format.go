@@ -1,0 +1,126 @@
+package web
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// kWh writes watt-hours as kilowatt-hours, exactly: 7412 is "7.412".
+func kWh(wh int64) string { return decimals(wh, 3, 3) }
+
+// roundKWh writes watt-hours as kilowatt-hours with one decimal, half away from
+// zero; below 1 kWh, where one decimal would hide much, exactly.
+func roundKWh(wh int64) string {
+	if -1000 < wh && wh < 1000 {
+		return kWh(wh)
+	}
+	return decimals(wh, 3, 1)
+}
+
+// kW writes watts as kilowatts without trailing zeros: 1500 is "1.5".
+func kW(w int64) string {
+	s := decimals(w, 3, 3)
+	return strings.TrimRight(strings.TrimRight(s, "0"), ".")
+}
+
+// roundKW writes watts as kilowatts with one decimal, below 1 kW with two.
+func roundKW(w int64) string {
+	if -1000 < w && w < 1000 {
+		return decimals(w, 3, 2)
+	}
+	return decimals(w, 3, 1)
+}
+
+// decimals writes n × 10^-scale with so many decimals, rounded half away from
+// zero, thousands grouped.
+func decimals(n int64, scale, places int) string {
+	sign := ""
+	u := uint64(n)
+	if n < 0 {
+		sign, u = "−", -u
+	}
+	unit := uint64(1)
+	for ; scale > places; scale-- {
+		unit *= 10
+	}
+	u = u/unit + (u%unit+unit/2)/unit
+	digits := strconv.FormatUint(u, 10)
+	for len(digits) <= places {
+		digits = "0" + digits
+	}
+	whole, part := digits[:len(digits)-places], digits[len(digits)-places:]
+	if strings.Trim(digits, "0") == "" {
+		sign = ""
+	}
+	if places == 0 {
+		return sign + group(whole)
+	}
+	return sign + group(whole) + "." + part
+}
+
+// count writes a number with its thousands grouped: "48,213".
+func count(n uint64) string { return group(strconv.FormatUint(n, 10)) }
+
+func group(digits string) string {
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// many writes a number with the noun that goes with it: "1 figure", "2 figures".
+func many(n uint64, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + more
+}
+
+// span writes a length of time in hours and minutes.
+func span(seconds int64) string {
+	h, m := uint64(seconds/3600), uint64(seconds%3600/60)
+	switch {
+	case h == 0:
+		return many(m, "minute", "minutes")
+	case m == 0:
+		return many(h, "hour", "hours")
+	default:
+		return many(h, "hour", "hours") + " " + many(m, "minute", "minutes")
+	}
+}
+
+// moment is an instant as the visitor's place names it.
+type moment struct {
+	ISO  string // with its offset from UTC, for machines
+	Text string
+}
+
+// at names an instant to the minute.
+func at(t int64, zone *time.Location) moment {
+	l := time.Unix(t, 0).In(zone)
+	return moment{l.Format(time.RFC3339), l.Format("2 January 2006, 15:04")}
+}
+
+// clock names an instant's time of day: "6:00".
+func clock(t int64, zone *time.Location) string { return time.Unix(t, 0).In(zone).Format("15:04") }
+
+// from names the beginning of a range: the date, and the time unless the range
+// begins with the day.
+func from(t int64, zone *time.Location) moment {
+	d := dateOf(t, zone)
+	if d.start(zone) == t {
+		return moment{d.String(), d.utc().Format("2 January 2006")}
+	}
+	return at(t, zone)
+}
+
+// through names the end of a range whose end is exclusive: the last date in it,
+// or the instant if it ends within a day.
+func through(t int64, zone *time.Location) moment {
+	if dateOf(t, zone).start(zone) == t {
+		d := dateOf(t-1, zone)
+		return moment{d.String(), d.utc().Format("2 January 2006")}
+	}
+	return at(t, zone)
+}

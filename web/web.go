@@ -1,0 +1,203 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+)
+
+// Config is what the portal needs of its surroundings.
+type Config struct {
+	// Conn reaches the hub's API. Required.
+	Conn grpc.ClientConnInterface
+	// Now is the hub's clock. Required.
+	Now func() time.Time
+	// SecureCookies says that visitors come over https: the session cookie is
+	// then refused to everything else. Only a hub on one's own machine does
+	// without.
+	SecureCookies bool
+	// Log receives what went wrong with a page: its route, a code and a reason,
+	// never a path, a name or a reading. Nil discards it.
+	Log *slog.Logger
+}
+
+// callTimeout bounds what a page waits for the API, all its calls together.
+const callTimeout = 30 * time.Second
+
+// maxForm bounds a form in bytes; the longest is a letter code and a request id.
+const maxForm = 4 << 10
+
+// portal serves the pages. Its fields never change once it is made.
+type portal struct {
+	sessions wattveilv1.SessionServiceClient
+	readings wattveilv1.ReadingServiceClient
+	consents wattveilv1.ConsentServiceClient
+	audit    wattveilv1.AuditServiceClient
+	releases wattveilv1.ReleaseServiceClient
+
+	now    func() time.Time
+	secure bool
+	log    *slog.Logger
+	pages  pages
+	files  files
+}
+
+// route is one way in. Every handler is mounted through the routes table, and a
+// test walks it.
+type route struct {
+	pattern string
+	// session says whether the page is for signed-in visitors only; others get
+	// the sign-in page, and no call is made.
+	session bool
+	serve   func(*portal, context.Context, *http.Request) (answer, error)
+}
+
+// routes is every page of the portal. {id} is a permission, {index} an entry of
+// the record.
+var routes = []route{
+	{"GET /{$}", false, (*portal).index},
+	{"POST /session", false, (*portal).signIn},
+	{"POST /session/end", true, (*portal).signOut},
+	{"GET /home", true, (*portal).home},
+	{"GET /sharing", true, (*portal).sharing},
+	{"GET /sharing/{id}", true, (*portal).permission},
+	{"POST /sharing/{id}/grant", true, (*portal).grant},
+	{"POST /sharing/{id}/deny", true, (*portal).deny},
+	{"GET /sharing/{id}/revoke", true, (*portal).revokeConfirm},
+	{"POST /sharing/{id}/revoke", true, (*portal).revoke},
+	{"GET /seen", true, (*portal).seen},
+	{"GET /seen/{index}", true, (*portal).entry},
+	{"GET /seen/{index}/proof", true, (*portal).proof},
+	{"GET /public", false, (*portal).public},
+	{"GET /static/{name}", false, (*portal).static},
+	{"/", false, (*portal).missing},
+}
+
+// NewHandler returns the portal, to be mounted at "/". All templates are parsed
+// here, so that a page that cannot be drawn fails the start and not a visitor.
+// The handler is safe for concurrent use.
+func NewHandler(c Config) (http.Handler, error) {
+	if c.Conn == nil || c.Now == nil {
+		return nil, errors.New("web: Config needs Conn and Now")
+	}
+	files, err := loadFiles()
+	if err != nil {
+		return nil, fmt.Errorf("loading static files: %w", err)
+	}
+	pages, err := parsePages()
+	if err != nil {
+		return nil, fmt.Errorf("parsing pages: %w", err)
+	}
+	log := c.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	p := &portal{
+		sessions: wattveilv1.NewSessionServiceClient(c.Conn),
+		readings: wattveilv1.NewReadingServiceClient(c.Conn),
+		consents: wattveilv1.NewConsentServiceClient(c.Conn),
+		audit:    wattveilv1.NewAuditServiceClient(c.Conn),
+		releases: wattveilv1.NewReleaseServiceClient(c.Conn),
+		now:      c.Now, secure: c.SecureCookies, log: log, pages: pages, files: files,
+	}
+	mux := http.NewServeMux()
+	for _, r := range routes {
+		mux.Handle(r.pattern, p.handler(r))
+	}
+	// Another site may not press our buttons with our visitor's cookie.
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(p.handler(route{"cross-origin", false, (*portal).crossOrigin}))
+	return securityHeaders(guard.Handler(mux)), nil
+}
+
+// handler turns a route into what net/http serves.
+func (p *portal) handler(rt route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+		defer cancel()
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+
+		if rt.session {
+			token := p.token(r)
+			if token == "" {
+				p.write(w, r, rt, signInFirst())
+				return
+			}
+			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+		}
+		a, err := rt.serve(p, ctx, r)
+		if err != nil {
+			a = p.failed(ctx, rt, r, err)
+		}
+		p.write(w, r, rt, a)
+	})
+}
+
+// write sends an answer. One that cannot be drawn is an error page instead, and
+// never half a page.
+func (p *portal) write(w http.ResponseWriter, r *http.Request, rt route, a answer) {
+	err := a.send(p, w, r)
+	if err == nil {
+		return
+	}
+	p.log.LogAttrs(r.Context(), slog.LevelError, "page not drawn", slog.String("route", rt.pattern), slog.String("cause", err.Error()))
+	http.Error(w, "This page cannot be shown at the moment.", http.StatusInternalServerError)
+}
+
+// securityHeaders sets what every answer carries. The referrer stays within the
+// portal rather than being withheld altogether: without it browsers send no
+// usable Origin with a form, and the cross-origin guard has nothing to go by
+// where Sec-Fetch-Site is missing.
+func securityHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		// After signing out the back button shows nothing.
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// answer is what a page does in the end.
+type answer interface {
+	send(p *portal, w http.ResponseWriter, r *http.Request) error
+}
+
+// seeOther sends the browser on, so that loading again repeats nothing.
+type seeOther struct {
+	to     string
+	cookie *http.Cookie // set if not nil
+}
+
+func (a seeOther) send(_ *portal, w http.ResponseWriter, r *http.Request) error {
+	if a.cookie != nil {
+		http.SetCookie(w, a.cookie)
+	}
+	http.Redirect(w, r, a.to, http.StatusSeeOther)
+	return nil
+}
+
+// download is a file for the visitor to keep.
+type download struct {
+	name, mediaType string
+	body            []byte
+}
+
+func (a download) send(_ *portal, w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", a.mediaType)
+	w.Header().Set("Content-Disposition", `attachment; filename="`+a.name+`"`)
+	_, _ = w.Write(a.body) // the visitor has gone: nobody to tell
+	return nil
+}
