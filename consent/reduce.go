@@ -66,6 +66,7 @@ type channel struct {
 // nominal returns the shortest length in seconds that is as coarse as g.
 func (g Granularity) nominal() int64 {
 	switch g {
+	case Interval:
 	case Hour:
 		return 3600
 	case Day:

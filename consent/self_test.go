@@ -95,6 +95,8 @@ func TestSelfAfterMove(t *testing.T) {
 	w.now += 12 * 3600
 	w.ledger.Occupy(consent.Occupancy{UsagePoint: up1, Household: home, From: movedIn, Until: w.now, Zone: "Europe/Zurich"})
 	w.ledger.Occupy(consent.Occupancy{UsagePoint: "UP-7", Household: home, From: w.now, Zone: "Europe/Zurich"})
+	// A stay long ago, at a point that the leaf names, becomes known only now.
+	w.ledger.Occupy(consent.Occupancy{UsagePoint: up2, Household: home, From: t0 - 90*day, Until: t0 - 80*day, Zone: "Europe/Zurich"})
 	got := w.self(home, 1).Scopes()
 	want := []consent.Scope{
 		{UsagePoint: up1, From: movedIn, Until: w.now, Zone: "Europe/Zurich"},
@@ -104,8 +106,8 @@ func TestSelfAfterMove(t *testing.T) {
 		t.Errorf("scopes %+v, want %+v", got, want)
 	}
 	w.now = t0 + day
-	if got := w.self(home, 1).Scopes(); len(got) != 3 {
-		t.Errorf("the next day's leaf covers %d usage points, want the new one too", len(got))
+	if got := w.self(home, 1).Scopes(); len(got) != 4 {
+		t.Errorf("the next day's leaf has %d scopes, want the new ones too", len(got))
 	}
 }
 

@@ -80,6 +80,7 @@ func (c Consent) Deadline() int64 {
 		return min(c.RequestedAt+RequestLifetime, c.Terms.PermissionUntil)
 	case Granted:
 		return c.Terms.PermissionUntil
+	case Denied, Revoked, Expired:
 	}
 	return 0
 }

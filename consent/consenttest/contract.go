@@ -101,6 +101,7 @@ func sample(id consent.ID, state consent.State) consent.Consent {
 		RequestedAt: t0 + 1,
 	}
 	switch state {
+	case consent.Requested:
 	case consent.Granted, consent.Denied:
 		c.DecidedAt = t0 + 2
 	case consent.Revoked:

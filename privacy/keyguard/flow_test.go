@@ -38,13 +38,6 @@ func (s store) Transact(ctx context.Context, fn func(context.Context, both) erro
 	})
 }
 
-// sequence is the sequencer as package consent asks for it.
-type sequence struct{ *ledger.Sequencer[both] }
-
-func (s sequence) Propose(ctx context.Context, id string, fn func(context.Context, both, ledger.Position) (ledger.Payload, error)) (ledger.Receipt, error) {
-	return s.Sequencer.Propose(ctx, id, fn)
-}
-
 // The whole way of an access: asked, granted, admitted, proved, keys, opened,
 // trimmed; then revoked, and shut. It would catch two packages that each keep
 // their promise and do not fit together.
@@ -54,8 +47,8 @@ func TestFlow(t *testing.T) {
 	memory.PutSubjectKey(string(home), ledger.Hash{1})
 	memory.state.Occupy(consent.Occupancy{UsagePoint: up1, Household: home, From: (today - 2).Start() + 12*3600, Zone: "UTC"})
 	log := ledgertest.Start(t, memory)
-	service := consent.NewService(sequence{log.Sequencer}, rand.Reader)
-	gate := consent.NewGate(sequence{log.Sequencer}, w.clock)
+	service := consent.NewService(log, rand.Reader)
+	gate := consent.NewGate(log, w.clock)
 	guard := keyguard.New(w.keys, w.wrapper, log.Verifier, w.clock)
 
 	id, err := service.Request(t.Context(), "1", "adviser", up1, consent.Terms{

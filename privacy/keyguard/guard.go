@@ -94,7 +94,7 @@ func New(keys Keys, wrapper seal.Wrapper, verifier *ledger.Verifier, now func() 
 // the block keys it allows: for each usage point and register, that of every day
 // key the household has on the days.
 //
-// Errors: ErrProof, ErrLeaf, ErrStale, ErrOutside, ErrTooMany before anything is
+// Errors: ErrProof, ErrLeaf, ErrStale, ErrOutside, ErrTooMany, before anything is
 // spent; ErrSpent; seal.ErrKeyGone if the household's keys were destroyed; and
 // what store and key service return. After an error past that point the access
 // is spent, and no key has left.

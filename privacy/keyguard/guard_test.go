@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -324,7 +325,13 @@ func TestForgedWraps(t *testing.T) {
 // nothing. It would catch a guard that trusts the query it made.
 func TestStoreIsNotTrusted(t *testing.T) {
 	w := newWorld(t)
-	guard := keyguard.New(careless{w.keys}, w.wrapper, w.log.Verifier, w.clock)
+	stranger := w.target
+	stranger.Household, stranger.Generation = "stranger", 7
+	foreign, _, err := w.writer.Wrap(stranger, today-2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard := keyguard.New(careless{w.keys, foreign}, w.wrapper, w.log.Verifier, w.clock)
 	r, _ := w.record(access())
 	keys, err := guard.BlockKeys(t.Context(), r)
 	if err != nil {
@@ -333,11 +340,31 @@ func TestStoreIsNotTrusted(t *testing.T) {
 	w.opens(keys, func(b seal.Block) bool {
 		return b.UsagePoint == up1 && b.Register == meter.ActiveImport && b.Day >= today-3 && b.Day <= today-2
 	})
+	if keys.Damaged != 0 {
+		t.Errorf("%d day keys of others counted as the household's", keys.Damaged)
+	}
 }
 
-// careless is a store that returns every wrap it has.
-type careless struct{ keyguard.Keys }
+// careless is a store that returns every wrap it has, and another household's.
+type careless struct {
+	keyguard.Keys
+	foreign seal.DayKeyWrap
+}
 
 func (c careless) DayKeyWraps(ctx context.Context, h consent.Household, _, _ meter.Day) ([]seal.DayKeyWrap, error) {
-	return c.Keys.DayKeyWraps(ctx, h, -1<<31, 1<<31-1)
+	wraps, err := c.Keys.DayKeyWraps(ctx, h, -1<<31, 1<<31-1)
+	return append(wraps, c.foreign), err
+}
+
+// One request cannot make the guard derive without end. It would catch a request
+// that names one point a million times.
+func TestTooManyKeys(t *testing.T) {
+	w := newWorld(t)
+	r, index := w.record(access())
+	r.UsagePoints = slices.Repeat([]meter.UsagePoint{up1}, 1<<10)
+	r.Registers = slices.Repeat([]meter.Register{meter.ActiveImport}, 1<<11)
+	w.deny(keyguard.ErrTooMany, r)
+	if w.keys.Uses(index) != 0 {
+		t.Error("a request that is refused spent the access")
+	}
 }
