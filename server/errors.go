@@ -44,7 +44,7 @@ var errorTable = []struct {
 	{errBadCertificate, codes.Unauthenticated, "unknown_certificate", "the client certificate names no known caller"},
 	{errBadSession, codes.Unauthenticated, "session_ended", "the session is unknown or has ended"},
 	{consent.ErrNotFound, codes.NotFound, "not_found", "there is no such thing for this caller"},
-	{consent.ErrState, codes.FailedPrecondition, "wrong_state", "the consent is not in a state that allows this"},
+	{consent.ErrTransition, codes.FailedPrecondition, "wrong_state", "the consent is not in a state that allows this"},
 	{consent.ErrTerms, codes.InvalidArgument, "bad_terms", "the terms are incomplete or contradict themselves"},
 	{consent.ErrWider, codes.InvalidArgument, "wider_than_asked", "a grant may narrow what was asked, never widen it"},
 	{consent.ErrReplayed, codes.AlreadyExists, "request_id_used", "this request id was used before, for something else or for a read that was answered"},

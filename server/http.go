@@ -15,7 +15,7 @@ import (
 
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/proto"
-	"github.com/wattveil/wattveil/proto/gateway"
+	gateway "github.com/wattveil/wattveil/proto/gateway"
 )
 
 // Route is one row of the HTTP routes: a pattern of net/http and what guards

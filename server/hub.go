@@ -105,7 +105,7 @@ func New(ctx context.Context, cfg Config, d Deps) (_ *Hub, err error) {
 	return h, nil
 }
 
-// keyCacheSize bounds the parsed public keys that ingest keeps, about 4 KiB
+// keyCacheSize bounds the parsed public keys that ingest keeps, about 6 KiB
 // each.
 const keyCacheSize = 20_000
 
@@ -139,7 +139,7 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 		meter: &meterService{
 			preparer: &preparer{
 				store: d.Store, writers: h.writers, windows: h.releases, macKey: secrets.batches, clock: d.Clock,
-				keys:  &keyCache{load: d.Store.PublicKey, lru: newLRU[keyID, seal.PublicKey](keyCacheSize)},
+				keys:  &keyCache{load: d.Store.PublicKeys, lru: newLRU[store.KeyID, seal.PublicKey](keyCacheSize)},
 				slack: int64(h.cfg.Ingest.FutureSlack / time.Second), slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
 			},
 			committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, clock: d.Clock, stopping: h.stopping,

@@ -11,7 +11,6 @@ import (
 	"hash"
 	"slices"
 
-	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/release"
 	"github.com/wattveil/wattveil/privacy/seal"
@@ -107,10 +106,14 @@ func (p *preparer) prepareWith(ctx context.Context, w *seal.Writer, utility mete
 	if err != nil {
 		return nil, err
 	}
+	keys, err := p.keys.get(ctx, targets)
+	if err != nil {
+		return nil, err
+	}
 	accepted := p.check(utility, req, targets, now.Unix(), out)
 	contributions := map[meter.Day][]seal.Contribution{}
 	for _, s := range accepted {
-		if err := p.sealSeries(ctx, sealer, s, targets[s.UsagePoint], out, contributions); err != nil {
+		if err := sealSeries(sealer, s, targets[s.UsagePoint], keys, out, contributions); err != nil {
 			return nil, err
 		}
 	}
@@ -197,7 +200,7 @@ func fromWire(in *wattveilv1.Series) (meter.Series, meter.Reason) {
 
 // sealSeries seals a series for the households that lived there when its
 // intervals began, UTC day by UTC day, and collects its contributions.
-func (p *preparer) sealSeries(ctx context.Context, sealer seal.Batch, s meter.Series, t store.Target, out *prepared, contributions map[meter.Day][]seal.Contribution) error {
+func sealSeries(sealer seal.Batch, s meter.Series, t store.Target, keys map[store.KeyID]seal.PublicKey, out *prepared, contributions map[meter.Day][]seal.Contribution) error {
 	home := s.Start // everything before it has found its household
 	for _, o := range t.Occupants {
 		until := o.Until
@@ -210,13 +213,10 @@ func (p *preparer) sealSeries(ctx context.Context, sealer seal.Batch, s meter.Se
 		if lived.Present() == 0 {
 			continue
 		}
-		key, err := p.keys.get(ctx, o.Household, o.Generation)
-		if errors.Is(err, seal.ErrKeyGone) {
+		key, ok := keys[store.KeyID{Household: o.Household, Generation: o.Generation}]
+		if !ok {
 			out.refuseHomeless(lived)
 			continue
-		}
-		if err != nil {
-			return fmt.Errorf("looking up household key: %w", err)
 		}
 		target := seal.Target{Household: o.Household, Generation: o.Generation, Key: key, CapWatts: t.CapWatts}
 		for _, day := range lived.SplitUTCDays() {
@@ -344,24 +344,40 @@ func (w *macWriter) text(s string) {
 // keyCache holds parsed public keys of households, the most recently used
 // ones; a key never changes within its generation.
 type keyCache struct {
-	load func(context.Context, consent.Household, uint32) (seal.PublicKey, error)
-	lru  *lru[keyID, seal.PublicKey]
+	load func(context.Context, []store.KeyID) (map[store.KeyID]seal.PublicKey, error)
+	lru  *lru[store.KeyID, seal.PublicKey]
 }
 
-type keyID struct {
-	household  consent.Household
-	generation uint32
-}
-
-func (c *keyCache) get(ctx context.Context, h consent.Household, generation uint32) (seal.PublicKey, error) {
-	id := keyID{h, generation}
-	if k, ok := c.lru.get(id); ok {
-		return k, nil
+// get returns the keys of all occupants of the targets; those of erased
+// households are absent. What is not at hand is fetched in one query.
+func (c *keyCache) get(ctx context.Context, targets map[meter.UsagePoint]store.Target) (map[store.KeyID]seal.PublicKey, error) {
+	keys := make(map[store.KeyID]seal.PublicKey, len(targets))
+	var missing []store.KeyID
+	for _, t := range targets {
+		for _, o := range t.Occupants {
+			id := store.KeyID{Household: o.Household, Generation: o.Generation}
+			if _, have := keys[id]; have {
+				continue
+			}
+			k, ok := c.lru.get(id)
+			if !ok {
+				missing = append(missing, id)
+			}
+			keys[id] = k
+		}
 	}
-	k, err := c.load(ctx, h, generation)
+	loaded, err := c.load(ctx, missing)
 	if err != nil {
-		return k, err
+		return nil, fmt.Errorf("looking up household keys: %w", err)
 	}
-	c.lru.put(id, k)
-	return k, nil
+	for _, id := range missing {
+		k, ok := loaded[id]
+		if !ok {
+			delete(keys, id)
+			continue
+		}
+		keys[id] = k
+		c.lru.put(id, k)
+	}
+	return keys, nil
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -128,17 +129,22 @@ func (r *readingService) open(ctx context.Context, permit consent.Permit, ask as
 	if first > last {
 		return nil, receipt, nil
 	}
+	blocks, err := r.store.Blocks(ctx, permit.Household(), ask.points(permit), ask.registers, first, last)
+	if err != nil {
+		return nil, nil, fmt.Errorf("fetching blocks: %w", err)
+	}
+	if len(blocks) == 0 {
+		return nil, receipt, nil // nothing to open: the leaf stays unspent
+	}
+	points, registers := sealedUnder(blocks)
 	keys, err := r.guard.BlockKeys(ctx, keyguard.Request{
-		Payload: receipt.GetPayload(), Nonce: permit.Receipt().Nonce, Proof: []byte(receipt.GetProof()), From: first, To: last,
+		Payload: receipt.GetPayload(), Nonce: permit.Receipt().Nonce, Proof: []byte(receipt.GetProof()),
+		UsagePoints: points, Registers: registers, From: first, To: last,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("asking for block keys: %w", err)
 	}
 	defer keys.Clear()
-	blocks, err := r.store.Blocks(ctx, permit.Household(), ask.points(permit), ask.registers, first, last)
-	if err != nil {
-		return nil, nil, fmt.Errorf("fetching blocks: %w", err)
-	}
 	var opened []seal.Opened
 	for _, b := range blocks {
 		if !permit.CoversDay(b.Household, b.UsagePoint, b.Register, b.Day) {
@@ -146,7 +152,7 @@ func (r *readingService) open(ctx context.Context, permit consent.Permit, ask as
 		}
 		key, ok := keys.Key(b.Block)
 		if !ok {
-			return nil, nil, fmt.Errorf("opening block: %w", seal.ErrKeyGone)
+			return nil, nil, errNoBlockKey
 		}
 		o, err := seal.Open(permit, r.clock(), key, b.Block, b.WriterKey)
 		if err != nil {
@@ -165,6 +171,23 @@ func (r *readingService) open(ctx context.Context, permit consent.Permit, ask as
 		return nil, nil, err
 	}
 	return seriesToWire(disclosed), receipt, nil
+}
+
+// errNoBlockKey says that a block's day key could not be had though its
+// household's key exists: the store has lost or altered a wrap.
+var errNoBlockKey = errors.New("server: a block's day key is missing or damaged")
+
+// sealedUnder returns the usage points and registers of blocks, each once.
+func sealedUnder(blocks []store.StoredBlock) (points []meter.UsagePoint, registers []meter.Register) {
+	for _, b := range blocks {
+		if !slices.Contains(points, b.UsagePoint) {
+			points = append(points, b.UsagePoint)
+		}
+		if !slices.Contains(registers, b.Register) {
+			registers = append(registers, b.Register)
+		}
+	}
+	return points, registers
 }
 
 // asked is what of a permit's scope is wanted.

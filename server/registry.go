@@ -84,7 +84,7 @@ func (r *registryService) PutGridNodes(ctx context.Context, req *wattveilv1.PutG
 
 // ListGridNodes lists the public tree, parents first.
 func (r *registryService) ListGridNodes(ctx context.Context, _ *wattveilv1.ListGridNodesRequest) (*wattveilv1.ListGridNodesResponse, error) {
-	ns, err := r.store.GridNodes(ctx)
+	ns, err := r.store.Nodes(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
@@ -39,6 +40,8 @@ type benchIngest struct {
 	households  int
 	rounds      int
 	connections int
+	profile     string
+	profileTo   io.Writer
 
 	log     *slog.Logger
 	day     meter.Day
@@ -94,6 +97,14 @@ func benchIngestCommand() *cobra.Command {
 			if b.log, err = logger(cmd); err != nil {
 				return err
 			}
+			if b.profile != "" {
+				f, err := os.Create(b.profile)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				b.profileTo = f
+			}
 			if err := b.run(cmd.Context(), cmd.ErrOrStderr()); err != nil {
 				return err
 			}
@@ -107,6 +118,7 @@ func benchIngestCommand() *cobra.Command {
 	cmd.Flags().StringVar(&b.shape, "shape", "day", "day: 96 intervals of a household a series; live: one")
 	cmd.Flags().IntVar(&b.households, "households", 10_000, "households a round; each has one day of 96 intervals (live: 4 intervals)")
 	cmd.Flags().IntVar(&b.rounds, "rounds", 5, "rounds")
+	cmd.Flags().StringVar(&b.profile, "cpuprofile", "", "write a processor profile of the last round's sealed ingest to this file")
 	cmd.Flags().IntVar(&b.connections, "connections", 2, "connections to the server on either side")
 	if err := cmd.MarkFlagRequired("store"); err != nil {
 		panic(err) // the flag was defined above
@@ -290,12 +302,19 @@ func (b *benchIngest) hubRound(ctx context.Context, n int) (side benchSide, reop
 	if err != nil {
 		return side, 0, err
 	}
+	if b.profileTo != nil && n == b.rounds-1 {
+		if err := pprof.StartCPUProfile(b.profileTo); err != nil {
+			return side, 0, fmt.Errorf("profiling: %w", err)
+		}
+		defer pprof.StopCPUProfile()
+	}
 	cpu := cpuTime()
 	began := time.Now()
 	if err := b.send(ctx, r, n); err != nil {
 		return side, 0, err
 	}
 	took := time.Since(began)
+	pprof.StopCPUProfile() // harmless when there is none
 	cpu = cpuTime() - cpu
 	after, err := plain.Bytes(ctx, url)
 	if err != nil {
@@ -451,4 +470,3 @@ func (b *benchIngest) print(w io.Writer) error {
 		r.Plain.Rate, float64(r.Plain.Bytes)/float64(r.Readings), r.RatioRate, r.RatioSize, strings.Join(r.Settings, "\n  "))
 	return err
 }
-

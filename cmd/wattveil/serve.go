@@ -3,9 +3,6 @@ package main
 import (
 	"crypto/rand"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,14 +76,14 @@ func migrateCommand() *cobra.Command {
 				return err
 			}
 			defer s.Close()
-			version, err := s.SchemaVersion(cmd.Context())
+			applied, err := s.Migrations(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if asJSON(cmd) {
-				return printJSON(cmd, map[string]any{"schema_version": version})
+				return printJSON(cmd, map[string]any{"schema_version": len(applied)})
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "schema version %d\n", version)
+			fmt.Fprintf(cmd.OutOrStdout(), "schema version %d\n", len(applied))
 			return nil
 		},
 	}
@@ -149,36 +146,12 @@ func openKeys(c server.KeysConfig) (seal.Wrapper, func(), error) {
 		}
 		return k, func() { _ = k.Close() }, nil
 	}
-	v := keys.VaultConfig{
+	v, err := keys.NewVault(keys.VaultConfig{
 		Address: c.Vault.Address, Mount: c.Vault.Mount, Prefix: c.Vault.Prefix, Namespace: c.Vault.Namespace, CAFile: c.Vault.CAFile,
-		RoleID: c.Vault.RoleID,
-	}
-	var err error
-	if v.Token, err = readSecret(c.Vault.TokenFile); err != nil {
-		return nil, nil, err
-	}
-	if v.SecretID, err = readSecret(c.Vault.SecretIDFile); err != nil {
-		return nil, nil, err
-	}
-	k, err := keys.NewVault(v)
+		TokenFile: c.Vault.TokenFile, AppRole: keys.AppRole{RoleID: c.Vault.RoleID, SecretIDFile: c.Vault.SecretIDFile}, Now: time.Now,
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("connecting to Vault: %w", err)
 	}
-	closeKeys := func() {}
-	if c, ok := any(k).(io.Closer); ok {
-		closeKeys = func() { _ = c.Close() }
-	}
-	return k, closeKeys, nil
-}
-
-// readSecret reads a one-line secret; "" for no file.
-func readSecret(path string) (string, error) {
-	if path == "" {
-		return "", nil
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("reading secret: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
+	return v, func() {}, nil
 }

@@ -42,12 +42,13 @@ var ErrPlan = errors.New("release: plan not valid")
 // DefaultPlan spends ρ = 0.018 a day over region, substation and feeder, and at
 // most ρ = 1.0 a year. The clip bounds follow from a public consideration, not
 // from private data: a home that draws 1 kW all day has a norm of 3.5 kWh
-// (0.5 kWh × √48); groups that are larger can afford to clip less.
+// (0.5 kWh × √48), one that heats with 3.5 kW 12 kWh; the larger a group, the
+// less noise counts against what clipping takes away, and the less is clipped.
 func DefaultPlan() Plan {
 	return Plan{
 		Levels: []LevelPlan{
-			{Kind: "region", Rho: 12_000_000, ClipWh: 8_000},
-			{Kind: "substation", Rho: 4_000_000, ClipWh: 5_000},
+			{Kind: "region", Rho: 12_000_000, ClipWh: 12_000},
+			{Kind: "substation", Rho: 4_000_000, ClipWh: 8_000},
 			{Kind: "feeder", Rho: 2_000_000, ClipWh: 3_500},
 		},
 		YearlyCap: dp.RhoUnit,

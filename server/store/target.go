@@ -63,18 +63,47 @@ func (s *Store) TargetsFor(ctx context.Context, points []meter.UsagePoint) (map[
 	return targets, nil
 }
 
-// PublicKey returns the public key that day keys of the household are wrapped
-// to, or seal.ErrKeyGone if the household is not registered under that key
-// generation, or erased.
-func (s *Store) PublicKey(ctx context.Context, h consent.Household, generation uint32) (seal.PublicKey, error) {
-	var packed []byte
-	err := scanOne(ctx, s.read, seal.ErrKeyGone, []any{&packed},
-		`SELECT public_key FROM households WHERE id = $1 AND generation = $2 AND public_key IS NOT NULL`, h, generation)
-	if err != nil {
-		return seal.PublicKey{}, s.reading("a household's public key", err)
+// KeyID names a household's key pair.
+type KeyID struct {
+	Household  consent.Household
+	Generation uint32
+}
+
+// PublicKeys returns the public keys that day keys of households are wrapped to.
+// Households that are not registered under that key generation, or erased, are
+// not in the answer.
+func (s *Store) PublicKeys(ctx context.Context, ids []KeyID) (map[KeyID]seal.PublicKey, error) {
+	if len(ids) == 0 {
+		return nil, nil
 	}
-	key, err := seal.ParsePublicKey(packed)
-	return key, s.reading("a household's public key", err)
+	households := make([]string, len(ids))
+	for i, id := range ids {
+		households[i] = string(id.Household)
+	}
+	type row struct {
+		id     KeyID
+		packed []byte
+	}
+	rows, err := scanAll(ctx, s.read, func(rows *sql.Rows) (r row, err error) {
+		return r, rows.Scan(&r.id.Household, &r.id.Generation, &r.packed)
+	}, `SELECT id, generation, public_key FROM households WHERE public_key IS NOT NULL AND `+s.among("id", 1), s.list(households))
+	if err != nil {
+		return nil, s.reading("households' public keys", err)
+	}
+	asked := make(map[KeyID]bool, len(ids))
+	for _, id := range ids {
+		asked[id] = true
+	}
+	keys := make(map[KeyID]seal.PublicKey, len(rows))
+	for _, r := range rows {
+		if !asked[r.id] {
+			continue // another generation
+		}
+		if keys[r.id], err = seal.ParsePublicKey(r.packed); err != nil {
+			return nil, fmt.Errorf("reading a household's public key: %w", err)
+		}
+	}
+	return keys, nil
 }
 
 // PutWriter registers who will seal: its id, its Ed25519 public key, since when
