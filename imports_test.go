@@ -37,11 +37,14 @@ var table = map[string]row{
 	"ledger/ledgertest": {may: []string{"ledger"}, support: true},
 	"consent":           {may: []string{"ledger", "meter"}},
 
-	"privacy/dp":               {},
-	"privacy/seal":             {may: []string{"consent", "meter"}},
-	"privacy/seal/wrappertest": {may: []string{"privacy/seal"}, support: true},
-	"privacy/release":          {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/seal"}},
-	"privacy/keyguard":         {may: []string{"consent", "ledger", "meter", "privacy/seal"}},
+	"consent/consenttest": {may: []string{"consent", "ledger", "meter"}, support: true},
+
+	"privacy/dp":                    {},
+	"privacy/seal":                  {may: []string{"consent", "meter"}},
+	"privacy/seal/wrappertest":      {may: []string{"privacy/seal"}, support: true},
+	"privacy/release":               {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/seal"}},
+	"privacy/keyguard/keyguardtest": {may: []string{"consent", "meter", "privacy/keyguard", "privacy/seal"}, support: true},
+	"privacy/keyguard":              {may: []string{"consent", "ledger", "meter", "privacy/seal"}},
 
 	"proto":             {},
 	"proto/wattveil/v1": {},
@@ -49,10 +52,12 @@ var table = map[string]row{
 
 	"server/store": {may: []string{
 		"consent", "ledger", "meter",
-		"privacy/keyguard", "privacy/release", "privacy/seal",
+		"privacy/dp", "privacy/keyguard", "privacy/release", "privacy/seal",
 	}},
 	"server/store/pgtest": {support: true},
-	"server/keys":         {may: []string{"privacy/seal"}},
+	// The plain table that the hub is measured against.
+	"server/store/plain": {},
+	"server/keys":        {may: []string{"privacy/seal"}},
 
 	// A client of the API, and a verifier of what it is told.
 	"web": {may: []string{"ledger", "proto/wattveil/v1"}},
@@ -69,7 +74,7 @@ var table = map[string]row{
 		"consent", "ledger", "meter", "meter/profile", "meter/profile/sample",
 		"privacy/dp", "privacy/release", "privacy/seal",
 		"proto/wattveil/v1",
-		"server", "server/keys", "server/store",
+		"server", "server/keys", "server/store", "server/store/plain",
 	}},
 }
 
@@ -84,8 +89,8 @@ type door struct {
 
 var doors = []door{
 	// Readings leave memory for SQL in one place, sealed.
-	{pkg: "database/sql", by: []string{"server/store", "server/store/pgtest"}},
-	{pkg: "github.com/lib/pq", by: []string{"server/store", "server/store/pgtest"}},
+	{pkg: "database/sql", by: []string{"server/store", "server/store/pgtest", "server/store/plain"}},
+	{pkg: "github.com/lib/pq", by: []string{"server/store", "server/store/pgtest", "server/store/plain"}},
 	{pkg: "modernc.org/sqlite", by: []string{"server/store"}},
 
 	// Keys are wrapped in one place, and sealed to in another.

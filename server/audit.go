@@ -51,7 +51,9 @@ func (a *auditService) GetReceipt(ctx context.Context, req *wattveilv1.GetReceip
 	switch {
 	case p.Kind == RegulatorKind:
 	case p.Kind == HouseholdKind && e.Subject == p.ID:
-	case p.Kind == RecipientKind && e.Recipient == p.ID:
+	case p.Kind == RecipientKind && e.Recipient == p.ID && e.Kind != ledger.KindConsentRequest:
+		// A request's payload names the household asked, or nobody: it would tell a
+		// third party whether somebody lives at the usage point.
 	default:
 		return nil, store.ErrNotFound
 	}

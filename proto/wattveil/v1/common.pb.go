@@ -94,7 +94,8 @@ type Series struct {
 	// Start of the first interval, Unix seconds UTC, a multiple of the length
 	// within the UTC day.
 	Start int64 `protobuf:"varint,3,opt,name=start,proto3" json:"start,omitempty"`
-	// Length of every interval in seconds; divides a day.
+	// Length of every interval in seconds. Of what is submitted it divides a day;
+	// of sums that are read it is the hour's, day's or month's.
 	LengthSeconds int64 `protobuf:"varint,4,opt,name=length_seconds,json=lengthSeconds,proto3" json:"length_seconds,omitempty"`
 	// Values in the register's base unit (Wh for energy), one per interval.
 	Values []int64 `protobuf:"zigzag64,5,rep,packed,name=values,proto3" json:"values,omitempty"`
