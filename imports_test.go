@@ -40,7 +40,7 @@ var table = map[string]row{
 	"consent/consenttest": {may: []string{"consent", "ledger", "meter"}, support: true},
 
 	"privacy/dp":                    {},
-	"privacy/seal":                  {may: []string{"consent", "meter"}},
+	"privacy/seal":                  {may: []string{"consent", "meter"}, tests: []string{"ledger"}},
 	"privacy/seal/wrappertest":      {may: []string{"privacy/seal"}, support: true},
 	"privacy/release":               {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/seal"}},
 	"privacy/keyguard/keyguardtest": {may: []string{"consent", "meter", "privacy/keyguard", "privacy/seal"}, support: true},
