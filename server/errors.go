@@ -19,18 +19,18 @@ import (
 // errorDomain is the domain of every ErrorInfo.
 const errorDomain = "wattveil"
 
-// errInput is an error of the caller's making: reason is stable, words are for
+// inputError is an error of the caller's making: reason is stable, words are for
 // people. Neither holds a reading, key or name.
-type errInput struct {
+type inputError struct {
 	code   codes.Code
 	reason string
 	words  string
 }
 
-func (e *errInput) Error() string { return "server: " + e.words }
+func (e *inputError) Error() string { return "server: " + e.words }
 
 func invalid(reason, words string) error {
-	return &errInput{codes.InvalidArgument, reason, words}
+	return &inputError{codes.InvalidArgument, reason, words}
 }
 
 // errorTable turns core errors into what callers see; the first match wins.
@@ -72,7 +72,7 @@ func toStatus(err error) (out error, internal bool) {
 	if err == nil {
 		return nil, false
 	}
-	var in *errInput
+	var in *inputError
 	if errors.As(err, &in) {
 		return withReason(in.code, in.reason, in.words), false
 	}

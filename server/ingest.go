@@ -66,7 +66,7 @@ func (m *meterService) Submit(stream grpc.BidiStreamingServer[wattveilv1.SubmitR
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			case <-m.stopping:
-				return &errInput{codes.Unavailable, "closing", "the hub is stopping; send again what was not answered"}
+				return &inputError{codes.Unavailable, "closing", "the hub is stopping; send again what was not answered"}
 			}
 			if errors.Is(in.err, io.EOF) {
 				return nil
@@ -145,7 +145,7 @@ func (m *meterService) answer(ctx context.Context, stream grpc.BidiStreamingServ
 				return err
 			}
 		case <-slow.C:
-			return &errInput{codes.ResourceExhausted, "slow_reader", "answers are not being read; send again what was not answered"}
+			return &inputError{codes.ResourceExhausted, "slow_reader", "answers are not being read; send again what was not answered"}
 		case <-ctx.Done():
 			slow.Stop()
 			return context.Cause(ctx)

@@ -32,9 +32,9 @@ func (g *gate) admit(ctx context.Context, method string) (context.Context, error
 	}
 	if !allowed(method, p.Kind) {
 		if p.Kind == Public {
-			return nil, &errInput{codes.Unauthenticated, "no_identity", "this call needs a client certificate or a session"}
+			return nil, &inputError{codes.Unauthenticated, "no_identity", "this call needs a client certificate or a session"}
 		}
-		return nil, &errInput{codes.PermissionDenied, "not_for_you", "this call is not for this kind of caller"}
+		return nil, &inputError{codes.PermissionDenied, "not_for_you", "this call is not for this kind of caller"}
 	}
 	return withPrincipal(ctx, p), nil
 }

@@ -110,7 +110,7 @@ func (r *readingService) limit(p Principal) error {
 		r.reads.put(p.ID, b)
 	}
 	if !b.take(r.clock()) {
-		return &errInput{codes.ResourceExhausted, "too_many_reads", "too many reads; try again in a minute"}
+		return &inputError{codes.ResourceExhausted, "too_many_reads", "too many reads; try again in a minute"}
 	}
 	return nil
 }

@@ -36,9 +36,9 @@ type sessionService struct {
 // answer.
 func (s *sessionService) OpenSession(ctx context.Context, req *wattveilv1.OpenSessionRequest) (*wattveilv1.OpenSessionResponse, error) {
 	if !s.tries.take(s.clock()) {
-		return nil, &errInput{codes.ResourceExhausted, "too_many_attempts", "too many attempts; try again in a minute"}
+		return nil, &inputError{codes.ResourceExhausted, "too_many_attempts", "too many attempts; try again in a minute"}
 	}
-	noSuchCode := &errInput{codes.PermissionDenied, "code_not_valid", "this code is not valid"}
+	noSuchCode := &inputError{codes.PermissionDenied, "code_not_valid", "this code is not valid"}
 	hash, ok := s.codes.hash(req.GetLetterCode())
 	if !ok {
 		return nil, noSuchCode

@@ -60,7 +60,6 @@ func ingestCommand() *cobra.Command {
 				if list, err = os.OpenFile(refusals, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 					return err
 				}
-				defer list.Close()
 			}
 			report := ingestReport{Refused: map[string]uint64{}, Run: runID}
 			bar := newProgress(cmd, -1, "readings acknowledged")
@@ -85,6 +84,9 @@ func ingestCommand() *cobra.Command {
 				return f.each(cmd.InOrStdin(), files, func(_ string, s meter.Series) error { return yield(s) })
 			}, func(s meter.Series) { report.Sent += uint64(s.Present()) }))
 			bar.finish()
+			if list != nil {
+				err = errors.Join(err, list.Close())
+			}
 			report.Seconds = time.Since(began).Seconds()
 			if err := errors.Join(err, failed); err != nil {
 				return fmt.Errorf("%w (to go on: --run %s)", err, runID)

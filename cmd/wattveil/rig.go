@@ -29,6 +29,7 @@ type rig struct {
 	storeName string
 	plan      release.Plan
 
+	log    *slog.Logger
 	store  *store.Store
 	ring   *keys.Keyring
 	served chan error
@@ -61,7 +62,7 @@ func (c *dataClock) set(t time.Time) {
 
 // startRig makes and starts a hub.
 func startRig(ctx context.Context, c rigConfig) (_ *rig, err error) {
-	r := &rig{clock: &dataClock{}, origin: "demo.wattveil.example/ledger", plan: release.DefaultPlan(), served: make(chan error, 1), cancel: func() {}}
+	r := &rig{log: c.Log, clock: &dataClock{}, origin: "demo.wattveil.example/ledger", plan: release.DefaultPlan(), served: make(chan error, 1), cancel: func() {}}
 	defer func() {
 		if err != nil {
 			r.stop()
@@ -130,7 +131,7 @@ func (r *rig) stop() {
 		select {
 		case err := <-r.served:
 			if err != nil && !errors.Is(err, context.Canceled) {
-				slog.Error("hub ended", slog.String("cause", err.Error()))
+				r.log.LogAttrs(context.Background(), slog.LevelError, "hub ended", slog.String("cause", err.Error()))
 			}
 		case <-time.After(30 * time.Second):
 		}

@@ -65,11 +65,12 @@ func (t *Table) Load(ctx context.Context, series []Series) error {
 	if err != nil {
 		return fmt.Errorf("loading plain rows: %w", err)
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to undo
+	defer tx.Rollback()
 	stmt, err := tx.PrepareContext(ctx, `COPY plain_readings (household, usage_point, start, value) FROM STDIN`)
 	if err != nil {
 		return fmt.Errorf("loading plain rows: %w", err)
 	}
+	defer stmt.Close()
 	for _, s := range series {
 		id := uuid(s.Household)
 		for i, v := range s.Values {
@@ -79,9 +80,6 @@ func (t *Table) Load(ctx context.Context, series []Series) error {
 		}
 	}
 	if _, err := stmt.ExecContext(ctx); err != nil {
-		return fmt.Errorf("loading plain rows: %w", err)
-	}
-	if err := stmt.Close(); err != nil {
 		return fmt.Errorf("loading plain rows: %w", err)
 	}
 	if err := tx.Commit(); err != nil {
