@@ -29,7 +29,7 @@ func (f fields) bytes(b []byte) fields {
 	return append(binary.BigEndian.AppendUint16(f, uint16(len(b))), b...)
 }
 
-func (f fields) byte(b byte) fields { return append(f, 0, 1, b) }
+func (f fields) byte(b byte) fields { return append(f, 0, 1, b) } //nolint:unparam // a format's version, of which there is one so far
 
 func (f fields) uint32(v uint32) fields {
 	return binary.BigEndian.AppendUint32(append(f, 0, 4), v)
