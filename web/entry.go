@@ -29,7 +29,7 @@ type entryPage struct {
 	Purpose       string // in its own words
 	Permission    string
 	Has           bool
-	From, Through moment
+	Data          period
 	Amount        string
 	Detail        string
 	Fits          bool
@@ -111,7 +111,7 @@ func (page *entryPage) read(l ledger.Payload, zone *time.Location) {
 	page.Name, page.Permission = l.Recipient, l.Consent
 	page.When = at(l.Time/1_000_000, zone)
 	if l.Until > l.From {
-		page.Has, page.From, page.Through = true, from(l.From, zone), through(l.Until, zone)
+		page.Has, page.Data = true, during(l.From, l.Until, zone)
 	}
 	if l.Kind == ledger.KindAccess {
 		page.Amount = many(l.Intervals, "figure", "figures")

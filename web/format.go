@@ -102,25 +102,35 @@ func at(t int64, zone *time.Location) moment {
 	return moment{l.Format(time.RFC3339), l.Format("2 January 2006, 15:04")}
 }
 
-// clock names an instant's time of day: "6:00".
+// clock names an instant's time of day: "06:00".
 func clock(t int64, zone *time.Location) string { return time.Unix(t, 0).In(zone).Format("15:04") }
 
-// from names the beginning of a range: the date, and the time unless the range
-// begins with the day.
-func from(t int64, zone *time.Location) moment {
-	d := dateOf(t, zone)
-	if d.start(zone) == t {
-		return moment{d.String(), d.utc().Format("2 January 2006")}
+// period is a range of time in words, its end included.
+type period struct {
+	From, Through moment
+	OneDay        bool // From says it all
+}
+
+// during names the range from a first instant to an exclusive end: by dates, and
+// with times where it does not begin or end with a day.
+func during(first, end int64, zone *time.Location) period {
+	whole := dateOf(first, zone).start(zone) == first
+	p := period{From: at(first, zone), Through: through(end, zone)}
+	if whole {
+		p.From = onDay(dateOf(first, zone))
 	}
-	return at(t, zone)
+	p.OneDay = whole && dateOf(first, zone).add(1).start(zone) == end
+	return p
 }
 
 // through names the end of a range whose end is exclusive: the last date in it,
 // or the instant if it ends within a day.
-func through(t int64, zone *time.Location) moment {
-	if dateOf(t, zone).start(zone) == t {
-		d := dateOf(t-1, zone)
-		return moment{d.String(), d.utc().Format("2 January 2006")}
+func through(end int64, zone *time.Location) moment {
+	if dateOf(end, zone).start(zone) == end {
+		return onDay(dateOf(end-1, zone))
 	}
-	return at(t, zone)
+	return at(end, zone)
 }
+
+// onDay names a date.
+func onDay(d date) moment { return moment{d.String(), d.utc().Format("2 January 2006")} }

@@ -21,6 +21,7 @@ type homePage struct {
 	Used   string // kWh drawn on the day, "" without a reading
 	Prev   *dayLink
 	Next   *dayLink
+	Monday string // first day of the week around the day
 	Week   []weekBar
 	Meters []meterDay
 	Clock  string // what the clock did on the day, "" on most
@@ -233,8 +234,13 @@ func (page *homePage) fill(l window, w week) {
 	if today.measured {
 		page.Used = roundKWh(today.used)
 	}
-	several := len(w.points) > 1
-	for _, c := range today.sorted() {
-		page.Meters = append(page.Meters, drawMeter(c, today.channels[c], l, several))
+	page.Monday = l.day.monday().utc().Format("2 January")
+	shown := today.sorted()
+	for _, c := range shown {
+		m := drawMeter(c, today.channels[c], l, len(w.points) > 1)
+		if len(shown) == 1 && !m.Fed {
+			m.Heading, m.Total = "When you used it", "" // the page's heading has said it
+		}
+		page.Meters = append(page.Meters, m)
 	}
 }

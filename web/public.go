@@ -103,7 +103,7 @@ func (b release) draw() (publicPage, error) {
 		OddsDay: odds(b.Guarantee.RhoNano), OddsYear: odds(b.Guarantee.YearlyCapRhoNano),
 		Epsilon: b.Guarantee.Epsilon.String(), Delta: b.Guarantee.Delta, YearEpsilon: b.Guarantee.YearlyCapEpsilon.String(),
 		Rho: nano(b.Guarantee.RhoNano), CapRho: nano(b.Guarantee.YearlyCapRhoNano),
-		Sigma: kWh(sigma), Statement: b.Guarantee.Statement,
+		Sigma: kW(sigma), Statement: b.Guarantee.Statement,
 	}
 	start := d.start(time.UTC)
 	var steps []step

@@ -155,7 +155,11 @@ func drawMeter(c channel, all []interval, l window, several bool) meterDay {
 		m.Guessed = many(guessed, "value is", "values are")
 	}
 	m.Total = roundKWh(total)
-	m.Most = clock(most.start, l.zone) + " to " + clock(most.end(), l.zone) + ", at " + roundKW(watts(most.wh, most.length)) + " kW"
+	m.Most = clock(most.start, l.zone) + " to " + clock(most.end(), l.zone)
+	if m.Offsets {
+		m.Most += " (" + offset(most.start, l.zone) + ")" // the hour may come twice
+	}
+	m.Most += ", at " + roundKW(watts(most.wh, most.length)) + " kW"
 
 	m.Chart.ID = "used"
 	if m.Fed {

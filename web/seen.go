@@ -32,7 +32,7 @@ type event struct {
 	Permission    string // id
 	Stoppable     bool   // the permission is in force
 	Has           bool   // there is a range of data
-	From, Through moment
+	Data          period
 	Amount        string // at most so many figures
 	What          string // was decided
 }
@@ -106,7 +106,7 @@ func tell(e *wattveilv1.Event, c *wattveilv1.Consent, zone *time.Location) event
 		s.Why = refusalOf(e.GetReason())
 	}
 	if e.GetUntil() > e.GetFrom() {
-		s.Has, s.From, s.Through = true, from(e.GetFrom(), zone), through(e.GetUntil(), zone)
+		s.Has, s.Data = true, during(e.GetFrom(), e.GetUntil(), zone)
 	}
 	what, ok := happenings[ledger.Kind(e.GetKind())]
 	if !ok {

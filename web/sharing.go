@@ -24,8 +24,7 @@ type permission struct {
 	What    []string
 	Meters  []string // none: all of the home's
 	Detail  detail
-	From    moment // of the data
-	Through moment
+	Data    period
 	Past    bool // covers readings from before it was asked
 	Ends    moment
 	Asked   moment
@@ -121,8 +120,8 @@ func inWords(c *wattveilv1.Consent, zone *time.Location) permission {
 	w := permission{
 		ID: c.GetId(), Name: nameOf(c.GetRecipientName(), c.GetRecipient()), Purpose: t.GetPurpose().GetText(),
 		Meters: t.GetUsagePoints(), Detail: detailOf(t.GetGranularity()),
-		From: from(t.GetDataFrom(), zone), Through: through(t.GetDataUntil(), zone), Past: t.GetDataFrom() < c.GetRequestedAt(),
-		Ends: at(t.GetPermissionUntil(), zone), Asked: at(c.GetRequestedAt(), zone),
+		Data: during(t.GetDataFrom(), t.GetDataUntil(), zone), Past: t.GetDataFrom() < c.GetRequestedAt(),
+		Ends: through(t.GetPermissionUntil(), zone), Asked: at(c.GetRequestedAt(), zone),
 		Form: rand.Text(),
 	}
 	for _, register := range t.GetRegisters() {

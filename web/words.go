@@ -28,15 +28,15 @@ func detailOf(g wattveilv1.Granularity) detail {
 
 // directions say in words what a register counts.
 var directions = map[string]string{
-	registerUsed: "electricity you use",
-	registerFed:  "electricity you feed in",
+	registerUsed: "Electricity you use",
+	registerFed:  "Electricity you feed in",
 }
 
 func directionOf(register string) string {
 	if words, ok := directions[register]; ok {
 		return words
 	}
-	return "register " + register + " of your meter"
+	return "Register " + register + " of your meter"
 }
 
 // refusals say in words why a read was refused.

@@ -1,0 +1,104 @@
+package web
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// newPortal mounts the portal over a hub.
+func newPortal(t testing.TB, change ...func(*Config)) (*fakeHub, http.Handler) {
+	t.Helper()
+	hub, conn := newHub(t)
+	config := Config{Conn: conn, Now: now}
+	for _, c := range change {
+		c(&config)
+	}
+	handler, err := NewHandler(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hub, handler
+}
+
+// visitor is a browser without scripts that follows no redirects.
+type visitor struct {
+	t       testing.TB
+	handler http.Handler
+	cookies []*http.Cookie
+}
+
+// guest has no session, household has one.
+func guest(t testing.TB, h http.Handler) *visitor { return &visitor{t: t, handler: h} }
+
+func household(t testing.TB, h http.Handler) *visitor {
+	return &visitor{t: t, handler: h, cookies: []*http.Cookie{{Name: "wattveil", Value: token}}}
+}
+
+func (v *visitor) send(r *http.Request) *http.Response {
+	v.t.Helper()
+	for _, c := range v.cookies {
+		r.AddCookie(c)
+	}
+	w := httptest.NewRecorder()
+	v.handler.ServeHTTP(w, r)
+	return w.Result()
+}
+
+func (v *visitor) get(path string) *http.Response {
+	v.t.Helper()
+	return v.send(httptest.NewRequest(http.MethodGet, path, nil))
+}
+
+// post sends a form as a browser does from a page of the portal.
+func (v *visitor) post(path string, form url.Values) *http.Response {
+	v.t.Helper()
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	return v.send(r)
+}
+
+// page returns the text of an answer that must have this status.
+func page(t testing.TB, resp *http.Response, status int) string {
+	t.Helper()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != status {
+		t.Fatalf("status %d, want %d:\n%s", resp.StatusCode, status, body)
+	}
+	return string(body)
+}
+
+// says fails unless the page holds each text, tags and runs of blanks aside.
+func says(t testing.TB, html string, texts ...string) {
+	t.Helper()
+	_, plain, err := parse(html)
+	if err != nil {
+		t.Fatalf("page is not well-formed: %v\n%s", err, html)
+	}
+	for _, text := range texts {
+		if !strings.Contains(plain, text) {
+			t.Errorf("the page does not say %q:\n%s", text, plain)
+		}
+	}
+}
+
+// silent fails if the page holds one of the texts.
+func silent(t testing.TB, html string, texts ...string) {
+	t.Helper()
+	_, plain, err := parse(html)
+	if err != nil {
+		t.Fatalf("page is not well-formed: %v\n%s", err, html)
+	}
+	for _, text := range texts {
+		if strings.Contains(plain, text) {
+			t.Errorf("the page says %q:\n%s", text, plain)
+		}
+	}
+}
