@@ -11,3 +11,6 @@ const EntriesLevel = entriesLevel
 
 // Waiting is the number of proposals nobody has taken up yet.
 func (s *Sequencer[T]) Waiting() int { return len(s.queue) }
+
+// Closing is closed once Close has begun.
+func (s *Sequencer[T]) Closing() <-chan struct{} { return s.closing }

@@ -1,0 +1,226 @@
+package ledger_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/ledger/ledgertest"
+)
+
+// witness is a signer that checks, each time it is asked, that what it is to
+// sign is already committed: signing first would put a promise before the fact.
+type witness struct {
+	ledger.Signer
+	t     *testing.T
+	store *ledgertest.Memory
+	fail  atomic.Bool
+}
+
+func (w *witness) Sign(ctx context.Context, head ledger.Head) ([]byte, error) {
+	if leaves, err := w.store.ReadLeaves(ctx, 0, head.Size); err == nil && uint64(len(leaves)) < head.Size {
+		w.t.Errorf("asked to sign size %d when %d are committed", head.Size, len(leaves))
+	}
+	if w.fail.Load() {
+		return nil, ledgertest.ErrFault
+	}
+	return w.Signer.Sign(ctx, head)
+}
+
+// once orders one fault, the next time one of the steps comes.
+func once(store *ledgertest.Memory, fault ledgertest.Fault, steps ...ledgertest.Step) {
+	var next atomic.Int64
+	store.OnStep(func(step ledgertest.Step) ledgertest.Fault {
+		if i := int(next.Load()); i < len(steps) && steps[i] == step && next.CompareAndSwap(int64(i), int64(i+1)) {
+			return fault
+		}
+		return ledgertest.None
+	})
+}
+
+const (
+	failed    = ledgertest.Failed
+	persisted = ledgertest.FailedPersisted
+	lost      = ledgertest.Lost
+)
+
+// The fault table: every step of a batch, failed, or failed although it took
+// effect, or of unknown outcome. Whatever happens, the caller is told the
+// truth, asking again leads to exactly one leaf with its state change, and the
+// log verifies. A row that went wrong would be a leaf without its consent, a
+// consent without its leaf, or the same decision twice.
+func TestFaults(t *testing.T) {
+	own, nothing := ledgertest.ErrFault, ledger.ErrNotRecorded
+	for _, c := range []struct {
+		steps    []ledgertest.Step // fail one after the other
+		fault    ledgertest.Fault
+		want     error // nil: answered as if nothing had been
+		recorded bool  // whether the leaf is there before it is asked for again
+	}{
+		{[]ledgertest.Step{ledgertest.Begin}, failed, nothing, false},
+		{[]ledgertest.Step{ledgertest.LockHead}, failed, nothing, false},
+		{[]ledgertest.Step{ledgertest.FindRequest}, failed, nothing, false},
+		{[]ledgertest.Step{ledgertest.Savepoint}, failed, nothing, false},
+		{[]ledgertest.Step{ledgertest.Savepoint}, persisted, nothing, false},
+		{[]ledgertest.Step{ledgertest.ReadChain}, failed, own, false},
+		{[]ledgertest.Step{ledgertest.SubjectKey}, failed, own, false},
+		{[]ledgertest.Step{ledgertest.SetChain}, failed, own, false},
+		{[]ledgertest.Step{ledgertest.SetChain}, persisted, own, false},
+		{[]ledgertest.Step{ledgertest.SetChain, ledgertest.RollbackTo}, failed, nothing, false},
+		{[]ledgertest.Step{ledgertest.SetChain, ledgertest.RollbackTo}, persisted, nothing, false},
+		{[]ledgertest.Step{ledgertest.Append}, failed, nothing, false},
+		{[]ledgertest.Step{ledgertest.Append}, persisted, nothing, false},
+		{[]ledgertest.Step{ledgertest.Commit}, failed, nothing, false},
+		{[]ledgertest.Step{ledgertest.Commit}, lost, nothing, false},
+		{[]ledgertest.Step{ledgertest.Commit}, persisted, nil, true},
+		{[]ledgertest.Step{ledgertest.Commit, ledgertest.Begin}, lost, ledger.ErrUnknownOutcome, false},
+		{[]ledgertest.Step{ledgertest.Commit, ledgertest.Begin}, persisted, ledger.ErrUnknownOutcome, true},
+		{[]ledgertest.Step{ledgertest.Commit, ledgertest.LockHead}, persisted, ledger.ErrUnknownOutcome, true},
+		{[]ledgertest.Step{ledgertest.Commit, ledgertest.FindRequest}, persisted, ledger.ErrUnknownOutcome, true},
+		{[]ledgertest.Step{ledgertest.Commit, ledgertest.Commit}, persisted, nil, true},
+		{[]ledgertest.Step{ledgertest.PutCheckpoint}, failed, ledger.ErrUnsigned, true},
+		{[]ledgertest.Step{ledgertest.PutCheckpoint}, persisted, nil, true},
+		{[]ledgertest.Step{ledgertest.PutCheckpoint, ledgertest.Read}, persisted, ledger.ErrUnsigned, true},
+		{[]ledgertest.Step{ledgertest.Commit, ledgertest.PutCheckpoint}, persisted, nil, true},
+	} {
+		t.Run(fmt.Sprint(c.steps, "/", c.fault), func(t *testing.T) {
+			f := newFaulty(t)
+			once(f.store, c.fault, c.steps...)
+			receipt, err := f.propose(t)
+			f.store.OnStep(nil)
+			if !errors.Is(err, c.want) {
+				t.Errorf("answered %v, want %v", err, c.want)
+			}
+			leaves, _ := f.store.ReadLeaves(t.Context(), 0, 100)
+			if recorded := len(leaves) == 4; recorded != c.recorded {
+				t.Errorf("recorded: %v, want %v", recorded, c.recorded)
+			}
+			f.settle(t, receipt, err)
+		})
+	}
+}
+
+// The same when it is the signer that fails.
+func TestSignerFault(t *testing.T) {
+	f := newFaulty(t)
+	f.signer.fail.Store(true)
+	receipt, err := f.propose(t)
+	if !errors.Is(err, ledger.ErrUnsigned) {
+		t.Errorf("answered %v", err)
+	}
+	if _, err := f.propose(t); !errors.Is(err, ledger.ErrUnsigned) {
+		t.Errorf("asked again, still unsigned: %v", err)
+	}
+	f.signer.fail.Store(false)
+	f.settle(t, receipt, err)
+}
+
+// Power fails after COMMIT and before the signature: the next start signs what
+// it finds, before anybody asks.
+func TestStartSignsWhatACrashLeft(t *testing.T) {
+	f := newFaulty(t)
+	f.signer.fail.Store(true)
+	if _, err := f.propose(t); !errors.Is(err, ledger.ErrUnsigned) {
+		t.Fatal(err)
+	}
+	f.seq.Close()
+	f.signer.fail.Store(false)
+	start(t, f.store, f.signer, ledger.Options{}).Close()
+	note, err := f.store.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size, _, err := f.verifier.Checkpoint(note); err != nil || size != 4 {
+		t.Errorf("newest checkpoint has size %d, %v", size, err)
+	}
+}
+
+// A store that cannot be read at start is tried again by the next proposal.
+func TestStartFault(t *testing.T) {
+	for _, step := range []ledgertest.Step{ledgertest.Read, ledgertest.Begin, ledgertest.LockHead, ledgertest.Commit} {
+		f := newFaulty(t)
+		f.seq.Close()
+		once(f.store, failed, step)
+		f.seq = start(t, f.store, f.signer, ledger.Options{})
+		receipt, err := f.propose(t)
+		if err != nil {
+			t.Errorf("%s: %v", step, err)
+		}
+		f.settle(t, receipt, err)
+	}
+}
+
+// faulty is a log of three leaves whose fourth proposal meets a fault.
+type faulty struct {
+	store    *ledgertest.Memory
+	signer   *witness
+	verifier *ledger.Verifier
+	seq      *ledger.Sequencer[*memTx]
+}
+
+func newFaulty(t *testing.T) *faulty {
+	t.Helper()
+	store := ledgertest.NewMemory(origin)
+	store.PutSubjectKey("h", sequence(1))
+	key, verifier, _ := newSigner(t, origin)
+	signer := &witness{Signer: key, t: t, store: store}
+	f := &faulty{store, signer, verifier, start(t, store, signer, ledger.Options{})}
+	for i := range 3 {
+		p := access(fmt.Sprint("before-", i))
+		if _, err := f.seq.Propose(t.Context(), p.RequestID, p.Func); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+// propose records an access of household h, and the index of its leaf in a
+// chain that stands for the state of the consent.
+func (f *faulty) propose(t *testing.T) (ledger.Receipt, error) {
+	t.Helper()
+	return f.seq.Propose(t.Context(), "victim", func(ctx context.Context, tx *memTx, at ledger.Position) (ledger.Payload, error) {
+		err := tx.LedgerSetChain(ctx, ledger.RecipientChain, "state", ledger.Link{Seq: at.Index + 1})
+		return ledger.Payload{Kind: ledger.KindAccess, Subject: "h", Recipient: "adviser"}, err
+	})
+}
+
+// settle asks again, and checks that everything is as if nothing had happened.
+func (f *faulty) settle(t *testing.T, first ledger.Receipt, firstErr error) {
+	t.Helper()
+	again, err := f.propose(t)
+	if err != nil || again.Index != 3 {
+		t.Fatalf("asked again: index %d, %v", again.Index, err)
+	}
+	if firstErr == nil && first.Leaf != again.Leaf {
+		t.Error("asked again, it is another leaf")
+	}
+	if size, _, err := f.verifier.Checkpoint(again.Checkpoint); err != nil || size < 4 {
+		t.Errorf("receipt under a checkpoint of size %d, %v", size, err)
+	}
+	p, err := ledger.DecodePayload(again.Payload)
+	if err != nil || p.SubjectSeq != 4 || p.RecipientSeq != 4 {
+		t.Errorf("chained as %d and %d, %v", p.SubjectSeq, p.RecipientSeq, err)
+	}
+	err = f.store.Transact(t.Context(), func(ctx context.Context, tx *memTx) error {
+		for id, want := range map[string]uint64{"state": 4, "adviser": 4} {
+			if link, err := tx.LedgerChain(ctx, ledger.RecipientChain, id); err != nil || link.Seq != want {
+				t.Errorf("%s stands at %d, %v; want %d", id, link.Seq, err, want)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	history, err := f.store.Checkpoints(t.Context(), 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := ledger.VerifyLog(t.Context(), f.verifier, ledger.ReaderSource(f.store), ledger.VerifyOptions{Seen: history})
+	if err != nil || report.Size != 4 {
+		t.Errorf("verified %d leaves, %v", report.Size, err)
+	}
+}
