@@ -27,9 +27,8 @@ import (
 )
 
 func benchCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "bench", Short: "Measure this hub beside the plain alternative, interleaved in one run"}
-	cmd.AddCommand(benchIngestCommand())
-	return cmd
+	return group("bench", "Measure this hub beside the plain alternative, interleaved in one run",
+		"  wattveil bench ingest --store 'postgres://user@127.0.0.1:5432/postgres?sslmode=disable'", benchIngestCommand())
 }
 
 // benchIngest measures sealed ingest: from the client's encoding over mutual
@@ -90,8 +89,8 @@ func benchIngestCommand() *cobra.Command {
 			if b.shape != "day" && b.shape != "live" {
 				return fmt.Errorf("--shape must be day or live")
 			}
-			if b.households < 100 || b.rounds < 1 || b.connections < 1 {
-				return fmt.Errorf("--households must be at least 100, --rounds and --connections at least 1")
+			if b.households < 100 || b.rounds < 1 || b.connections < 1 || b.connections > maxConnections {
+				return fmt.Errorf("--households must be at least 100, --rounds at least 1, --connections 1 to %d", maxConnections)
 			}
 			var err error
 			if b.log, err = logger(cmd); err != nil {
@@ -125,6 +124,9 @@ func benchIngestCommand() *cobra.Command {
 	}
 	return cmd
 }
+
+// maxConnections bounds the goroutines that load either side.
+const maxConnections = 64
 
 // liveIntervals is how many quarter hours a household sends in a live round.
 const liveIntervals = 4
@@ -231,7 +233,7 @@ func (b *benchIngest) plainRound(ctx context.Context, _ int) (side benchSide, er
 	if err := plain.Checkpoint(ctx, b.store); err != nil {
 		return side, err
 	}
-	var want [64]int64
+	var want [maxConnections]int64
 	began := time.Now()
 	g, gctx := errgroup.WithContext(ctx)
 	for w := range b.connections {
@@ -246,7 +248,7 @@ func (b *benchIngest) plainRound(ctx context.Context, _ int) (side benchSide, er
 					group, rows = group[:0], 0
 				}
 				for _, v := range values {
-					want[w%len(want)] += v
+					want[w] += v
 				}
 				group = append(group, plain.Series{Household: ids[h], UsagePoint: benchPoint(h), Start: start, Length: 900, Values: values})
 				rows += len(values)
@@ -366,7 +368,7 @@ func (b *benchIngest) populate(ctx context.Context, r *rig) ([]string, error) {
 // send streams the round over as many streams as there are connections.
 func (b *benchIngest) send(ctx context.Context, r *rig, round int) error {
 	g, ctx := errgroup.WithContext(ctx)
-	var acked [64]uint64
+	var acked [maxConnections]uint64
 	for w := range b.connections {
 		conn, err := r.dial("utility", demoUtility)
 		if err != nil {
@@ -375,7 +377,7 @@ func (b *benchIngest) send(ctx context.Context, r *rig, round int) error {
 		g.Go(func() error {
 			var failed error
 			s := &submitter{client: wattveilv1.NewMeterServiceClient(conn), prefix: fmt.Sprintf("bench-%d-%d", round, w), window: 8, answered: func(a *wattveilv1.SubmitResponse) {
-				acked[w%len(acked)] += a.GetAccepted()
+				acked[w] += a.GetAccepted()
 				if a.GetErrorReason() != "" || len(a.GetRefusals()) > 0 {
 					failed = errors.New("the hub refused readings of the benchmark")
 				}
@@ -384,7 +386,7 @@ func (b *benchIngest) send(ctx context.Context, r *rig, round int) error {
 				return b.series(w, b.connections, func(h int, start int64, values []int64) error {
 					return yield(meter.Series{UsagePoint: meter.UsagePoint(benchPoint(h)), Register: meter.ActiveImport, Start: start, Length: 900, Values: values})
 				})
-			}, func(meter.Series) {}))
+			}, func(int) {}))
 			return errors.Join(err, failed)
 		})
 	}

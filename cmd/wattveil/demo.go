@@ -38,8 +38,9 @@ type demoRelease struct {
 	Delta            float64 `json:"delta"`
 	// RMSEPercent is the root mean square error of the 48 published values
 	// against what this client sent and the hub accepted, in percent of their
-	// mean. The hub itself never computes an error against private truth.
-	RMSEPercent float64 `json:"rmse_percent"`
+	// mean; null where that is zero. The hub itself never computes an error
+	// against private truth.
+	RMSEPercent *float64 `json:"rmse_percent"`
 }
 
 type demoReads struct {
@@ -165,7 +166,9 @@ func (r *demoReport) print(w io.Writer) {
 	byKind := map[string][]float64{}
 	for _, x := range r.Releases {
 		kind, _, _ := strings.Cut(x.Node, "-")
-		byKind[kind] = append(byKind[kind], x.RMSEPercent)
+		if x.RMSEPercent != nil {
+			byKind[kind] = append(byKind[kind], *x.RMSEPercent)
+		}
 	}
 	for _, kind := range []string{"region", "substation", "feeder"} {
 		if v := byKind[kind]; len(v) > 0 {

@@ -174,7 +174,7 @@ func (d *demo) ingest(ctx context.Context) error {
 				}
 			}
 			return nil
-		}, func(x meter.Series) { d.report.ReadingsSent += uint64(x.Present()) }))
+		}, func(readings int) { d.report.ReadingsSent += uint64(readings) }))
 		d.report.SecondsIngest += time.Since(began).Seconds()
 		if err := errors.Join(err, failed); err != nil {
 			return err
@@ -287,8 +287,8 @@ func (d *demo) judge(b release.Body) error {
 	return nil
 }
 
-// rmsePercent is 100·√(mean (a-b)²) / mean b; 0 where b is nothing at all.
-func rmsePercent(a, b []int64) float64 {
+// rmsePercent is 100·√(mean (a-b)²) / mean b; nil where b is nothing at all.
+func rmsePercent(a, b []int64) *float64 {
 	var square, sum float64
 	for i := range a {
 		e := float64(a[i] - b[i])
@@ -296,10 +296,11 @@ func rmsePercent(a, b []int64) float64 {
 		sum += float64(b[i])
 	}
 	if sum == 0 {
-		return 0
+		return nil
 	}
 	n := float64(len(a))
-	return math.Round(100*100*math.Sqrt(square/n)/(sum/n)) / 100
+	percent := math.Round(100*100*math.Sqrt(square/n)/(sum/n)) / 100
+	return &percent
 }
 
 // consent lets a third party ask, read, and be refused.

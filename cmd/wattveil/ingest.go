@@ -30,6 +30,9 @@ type ingestReport struct {
 	Run        string            `json:"run"`
 }
 
+// patience is how long ingest waits for a hub that is away.
+const patience = 10 * time.Minute
+
 func ingestCommand() *cobra.Command {
 	var f normFlags
 	var hub, cert, key, ca, runID, refusals string
@@ -43,9 +46,15 @@ func ingestCommand() *cobra.Command {
 			"    --cert utility.pem --key utility.key --ca ca.pem homes.csv.gz",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
+			if _, err := f.options(); err != nil {
+				return err
+			}
 			tlsConfig, err := clientTLS(cert, key, ca)
 			if err != nil {
 				return err
+			}
+			if err := greet(cmd.Context(), hub, tlsConfig); err != nil {
+				return fmt.Errorf("greeting the hub: %w", err)
 			}
 			conn, err := dial(hub, tlsConfig)
 			if err != nil {
@@ -63,9 +72,9 @@ func ingestCommand() *cobra.Command {
 			}
 			report := ingestReport{Refused: map[string]uint64{}, Run: runID}
 			bar := newProgress(cmd, -1, "readings acknowledged")
-			var failed error
+			var failed, unlisted error
 			s := &submitter{
-				client: wattveilv1.NewMeterServiceClient(conn), prefix: runID, window: 8, patience: 10 * time.Minute,
+				client: wattveilv1.NewMeterServiceClient(conn), prefix: runID, window: 8, patience: patience,
 				answered: func(r *wattveilv1.SubmitResponse) {
 					report.add(r)
 					bar.add(int(r.GetAccepted()) + len(r.GetRefusals()))
@@ -73,33 +82,36 @@ func ingestCommand() *cobra.Command {
 						failed = fmt.Errorf("a batch was refused whole: %s", r.GetErrorReason())
 					}
 					if list != nil {
-						for _, x := range r.GetRefusals() {
-							fmt.Fprintf(list, "%s,%s,%s,%s\n", x.GetUsagePoint(), x.GetRegister(), time.Unix(x.GetStart(), 0).UTC().Format(time.RFC3339), x.GetReason())
-						}
+						unlisted = errors.Join(unlisted, listRefusals(list, r.GetRefusals()))
 					}
+				},
+				waiting: func(error) {
+					fmt.Fprintf(cmd.ErrOrStderr(), "the hub does not answer: trying again for %s\n", patience)
 				},
 			}
 			began := time.Now()
 			err = s.run(cmd.Context(), pull(func(yield func(meter.Series) error) error {
 				return f.each(cmd.InOrStdin(), files, func(_ string, s meter.Series) error { return yield(s) })
-			}, func(s meter.Series) { report.Sent += uint64(s.Present()) }))
+			}, func(readings int) { report.Sent += uint64(readings) }))
 			bar.finish()
-			if list != nil {
-				err = errors.Join(err, list.Close())
-			}
 			report.Seconds = time.Since(began).Seconds()
-			if err := errors.Join(err, failed); err != nil {
-				return fmt.Errorf("%w (to go on: --run %s)", err, runID)
+			if list != nil {
+				unlisted = errors.Join(unlisted, list.Close())
 			}
-			if asJSON(cmd) {
-				err = printJSON(cmd, report)
-			} else {
-				err = report.print(cmd.OutOrStdout())
+			if perr := report.deliver(cmd); perr != nil {
+				return perr
 			}
-			if err == nil && len(report.Refused) > 0 {
+			switch {
+			case s.input != nil:
+				return fmt.Errorf("%w (what was read before it is stored; with the whole file, go on: --run %s)", err, runID)
+			case err != nil || failed != nil:
+				return fmt.Errorf("%w (to go on: --run %s)", errors.Join(err, failed), runID)
+			case unlisted != nil:
+				return fmt.Errorf("listing refusals: %w", unlisted)
+			case len(report.Refused) > 0:
 				return errNo
 			}
-			return err
+			return nil
 		},
 	}
 	f.add(cmd)
@@ -126,6 +138,25 @@ func (r *ingestReport) add(a *wattveilv1.SubmitResponse) {
 	for _, x := range a.GetRefusals() {
 		r.Refused[x.GetReason()]++
 	}
+}
+
+// listRefusals writes one line an interval: usage point, register, start, reason.
+func listRefusals(w io.Writer, refusals []*wattveilv1.Refusal) error {
+	for _, x := range refusals {
+		if _, err := fmt.Fprintf(w, "%s,%s,%s,%s\n", x.GetUsagePoint(), x.GetRegister(), time.Unix(x.GetStart(), 0).UTC().Format(time.RFC3339), x.GetReason()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliver prints the report: of a run that failed, too, since what it says is
+// acknowledged is stored.
+func (r *ingestReport) deliver(cmd *cobra.Command) error {
+	if asJSON(cmd) {
+		return printJSON(cmd, r)
+	}
+	return r.print(cmd.OutOrStdout())
 }
 
 func (r *ingestReport) print(w io.Writer) error {
@@ -155,26 +186,32 @@ func clientTLS(cert, key, ca string) (*tls.Config, error) {
 }
 
 // pull turns a source that pushes series into the batches that a submitter
-// pulls; seen is called for each series on its way.
-func pull(source func(yield func(meter.Series) error) error, seen func(meter.Series)) func() ([]*wattveilv1.Series, error) {
+// pulls; taken is told how many readings each batch holds when it is pulled.
+func pull(source func(yield func(meter.Series) error) error, taken func(readings int)) func() ([]*wattveilv1.Series, error) {
 	type item struct {
-		series []*wattveilv1.Series
-		err    error
+		series   []*wattveilv1.Series
+		readings int
+		err      error
 	}
 	out := make(chan item, 2)
 	go func() {
 		defer close(out)
 		var b batcher
+		readings := 0
+		hand := func() {
+			out <- item{series: b.take(), readings: readings}
+			readings = 0
+		}
 		err := source(func(s meter.Series) error {
-			seen(s)
 			if b.full(len(s.Values)) {
-				out <- item{series: b.take()}
+				hand()
 			}
 			b.add(s)
+			readings += s.Present()
 			return nil
 		})
 		if len(b.series) > 0 { // also of a file that breaks off: what could be read is sent
-			out <- item{series: b.take()}
+			hand()
 		}
 		if err != nil {
 			out <- item{err: err}
@@ -185,6 +222,7 @@ func pull(source func(yield func(meter.Series) error) error, seen func(meter.Ser
 		if !ok {
 			return nil, io.EOF
 		}
+		taken(i.readings)
 		return i.series, i.err
 	}
 }

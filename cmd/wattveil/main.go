@@ -55,6 +55,7 @@ func command() *cobra.Command {
 		Long: "Wattveil takes readings from utilities, seals them per household, opens them only for whom the\n" +
 			"household agreed to and only after the opening is on record, and publishes noised totals.\n\n" +
 			"Start with: wattveil demo",
+		Example:      "  wattveil demo\n  wattveil serve --config hub.yaml",
 		SilenceUsage: true, SilenceErrors: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
@@ -62,6 +63,19 @@ func command() *cobra.Command {
 	root.PersistentFlags().String("log", "warn", "least level logged to standard error: debug, info, warn or error")
 	root.AddCommand(demoCommand(), serveCommand(), ingestCommand(), decodeCommand(), verifyCommand(), benchCommand(), migrateCommand(), configCommand())
 	return root
+}
+
+// group is a command that only holds others: alone, or with a word that names
+// none of them, it is misuse.
+func group(use, short, example string, members ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, Example: example, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return fmt.Errorf("say which: see %s --help", cmd.CommandPath())
+		},
+	}
+	cmd.AddCommand(members...)
+	return cmd
 }
 
 // asJSON reports whether --json was given.

@@ -81,16 +81,13 @@ func startRig(ctx context.Context, c rigConfig) (_ *rig, err error) {
 		return nil, err
 	}
 	url := c.Store
-	r.storeName = "PostgreSQL"
 	if url == "" {
 		url = "sqlite:" + filepath.Join(c.Dir, "hub.db")
-	}
-	if url[:len("sqlite")] == "sqlite" {
-		r.storeName = "SQLite"
 	}
 	if r.store, err = store.Open(ctx, url, store.Options{Migrate: true}); err != nil {
 		return nil, err
 	}
+	r.storeName = map[string]string{"sqlite": "SQLite", "postgres": "PostgreSQL"}[r.store.Engine()]
 	if r.ring, err = keys.OpenKeyring(filepath.Join(c.Dir, "keys"), rand.Reader); err != nil {
 		return nil, fmt.Errorf("opening keyring: %w", err)
 	}

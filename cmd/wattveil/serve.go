@@ -2,7 +2,9 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -93,7 +95,6 @@ func migrateCommand() *cobra.Command {
 }
 
 func configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Work with configuration files"}
 	var path string
 	check := &cobra.Command{
 		Use:     "check --config FILE",
@@ -102,6 +103,9 @@ func configCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := server.LoadConfig(path)
+			if unread := (*fs.PathError)(nil); errors.As(err, &unread) {
+				return err // nothing to judge
+			}
 			if asJSON(cmd) {
 				out := map[string]any{"valid": err == nil}
 				if err != nil {
@@ -126,8 +130,7 @@ func configCommand() *cobra.Command {
 		},
 	}
 	configFlag(check, &path)
-	cmd.AddCommand(check)
-	return cmd
+	return group("config", "Work with configuration files", "  wattveil config check --config /etc/wattveil/hub.yaml", check)
 }
 
 func configFlag(cmd *cobra.Command, path *string) {

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +32,29 @@ func dial(addr string, c *tls.Config) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
 }
 
+// greet connects once, to learn at once of a certificate that either side does
+// not accept: to gRPC that looks like a hub that is away, which is worth waiting
+// for. A hub that does not answer is no error here.
+func greet(ctx context.Context, addr string, c *tls.Config) error {
+	c = c.Clone()
+	c.NextProtos = []string{"h2"}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := (&tls.Dialer{Config: c}).DialContext(ctx, "tcp", addr)
+	if err == nil {
+		defer conn.Close()
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		defer stop()
+		_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 the hub's verdict comes after the handshake
+	}
+	var theirs *tls.CertificateVerificationError
+	var alert *net.OpError
+	if errors.As(err, &theirs) || errors.As(err, &alert) && alert.Op == "remote error" {
+		return err
+	}
+	return nil
+}
+
 // batchIntervals is how many intervals a batch of this client holds at most.
 const batchIntervals = 10_000
 
@@ -42,6 +68,8 @@ type submitter struct {
 	answered func(*wattveilv1.SubmitResponse)
 	// patience is how long the hub may be away before run gives up.
 	patience time.Duration
+	// waiting, if not nil, is called each time the hub turns out to be away.
+	waiting func(error)
 
 	made  int
 	input error // of the source of readings, not of the hub
@@ -77,7 +105,9 @@ func (b *batcher) take() []*wattveilv1.Series {
 }
 
 // run sends what next returns until io.EOF, and returns when every batch has
-// been answered. Batch ids are prefix and a counter that goes on over calls.
+// been answered. Batch ids are prefix, a counter that goes on over calls, and
+// the number of series: so the last batch of a file that was cut short has
+// another name than the same batch of the whole file.
 func (s *submitter) run(ctx context.Context, next func() ([]*wattveilv1.Series, error)) error {
 	var unanswered []*wattveilv1.SubmitRequest // in the order they were made
 	done := false
@@ -92,6 +122,9 @@ func (s *submitter) run(ctx context.Context, next func() ([]*wattveilv1.Series, 
 		}
 		if progress || away.IsZero() {
 			away = time.Now()
+			if s.waiting != nil {
+				s.waiting(err)
+			}
 		}
 		if time.Since(away) > s.patience {
 			return fmt.Errorf("submitting, %d batches not acknowledged: %w", len(unanswered), err)
@@ -105,6 +138,12 @@ func (s *submitter) run(ctx context.Context, next func() ([]*wattveilv1.Series, 
 	return s.input // what could be read before it broke off has been stored
 }
 
+// underWay is a batch that was sent, as the nth of its stream.
+type underWay struct {
+	n   int
+	req *wattveilv1.SubmitRequest
+}
+
 // stream runs one stream: first what an earlier one left unanswered, then what
 // next returns. It reports whether anything was answered.
 func (s *submitter) stream(ctx context.Context, unanswered *[]*wattveilv1.SubmitRequest, done *bool, next func() ([]*wattveilv1.Series, error)) (progress bool, err error) {
@@ -115,7 +154,8 @@ func (s *submitter) stream(ctx context.Context, unanswered *[]*wattveilv1.Submit
 		return false, err
 	}
 	var mu sync.Mutex
-	pending := make(map[string]*wattveilv1.SubmitRequest)
+	pending := make(map[string]underWay)
+	sent := 0
 	slots := make(chan struct{}, s.window)
 	received := make(chan error, 1)
 	go func() {
@@ -156,10 +196,11 @@ func (s *submitter) stream(ctx context.Context, unanswered *[]*wattveilv1.Submit
 				break
 			}
 			s.made++
-			req = &wattveilv1.SubmitRequest{BatchId: fmt.Sprintf("%s-%d", s.prefix, s.made), Series: series}
+			req = &wattveilv1.SubmitRequest{BatchId: fmt.Sprintf("%s-%d-%d", s.prefix, s.made, len(series)), Series: series}
 		}
+		sent++
 		mu.Lock()
-		pending[req.GetBatchId()] = req
+		pending[req.GetBatchId()] = underWay{sent, req}
 		mu.Unlock()
 		select {
 		case slots <- struct{}{}:
@@ -175,10 +216,11 @@ func (s *submitter) stream(ctx context.Context, unanswered *[]*wattveilv1.Submit
 	err = <-received // the answers that are still to come have come
 	mu.Lock()
 	defer mu.Unlock()
-	left := resend
-	for _, r := range pending {
-		left = append(left, r)
+	var left []*wattveilv1.SubmitRequest
+	for _, b := range slices.SortedFunc(maps.Values(pending), func(a, b underWay) int { return a.n - b.n }) {
+		left = append(left, b.req)
 	}
+	left = append(left, resend...)
 	*unanswered = left
 	if errors.Is(err, io.EOF) && len(left) == 0 && sendErr == nil {
 		return progress, nil

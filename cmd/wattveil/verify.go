@@ -15,16 +15,13 @@ import (
 )
 
 func verifyCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "verify",
-		Short: "Check what a hub says, without trusting it",
-		Long:  "Check what a hub says, without trusting it. Exit code 1 and the index of the first bad record if it does not hold.",
-	}
+	cmd := group("verify", "Check what a hub says, without trusting it",
+		"  wattveil verify log --key hub.vkey https://hub.example", verifyLogCommand(), verifyProofCommand())
+	cmd.Long = "Check what a hub says, without trusting it. Exit code 1 and the index of the first bad record if it does not hold."
 	cmd.PersistentFlags().String("key", "", "the ledger's verifier key (NAME+HASH+KEY), or a file that holds it")
 	if err := cmd.MarkPersistentFlagRequired("key"); err != nil {
 		panic(err) // the flag was defined a line above
 	}
-	cmd.AddCommand(verifyLogCommand(), verifyProofCommand())
 	return cmd
 }
 
@@ -48,7 +45,7 @@ type verdict struct {
 	OK    bool    `json:"ok"`
 	Size  uint64  `json:"size,omitempty"`
 	Root  string  `json:"root,omitempty"`
-	Index *uint64 `json:"index,omitempty"` // of the record, or of the first bad one
+	Index *uint64 `json:"index,omitempty"` // of the record, or of the first bad one; absent if what is wrong is no record
 	What  string  `json:"what,omitempty"`  // what does not hold
 	Kind  string  `json:"kind,omitempty"`
 }
@@ -95,7 +92,14 @@ func verifyLog(ctx context.Context, cmd *cobra.Command, v *ledger.Verifier, src 
 	report, err := ledger.VerifyLog(ctx, v, src, ledger.VerifyOptions{})
 	var bad *ledger.Violation
 	if errors.As(err, &bad) {
-		return verdict{Index: &bad.Index, What: bad.What}.deliver(cmd, fmt.Sprintf("NOT VERIFIED: record %d: %s", bad.Index, bad.What))
+		what := bad.What
+		if bad.Err != nil {
+			what += ": " + bad.Err.Error()
+		}
+		if bad.Index == ledger.NoIndex { // what is wrong is no record
+			return verdict{What: what}.deliver(cmd, "NOT VERIFIED: "+what)
+		}
+		return verdict{Index: &bad.Index, What: what}.deliver(cmd, fmt.Sprintf("NOT VERIFIED: record %d: %s", bad.Index, what))
 	}
 	if err != nil {
 		return err
