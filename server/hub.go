@@ -322,17 +322,18 @@ func (h *Hub) Serve(ctx context.Context) error {
 // tick; a hub whose clock follows data is tended by whoever moves the clock.
 // Safe for concurrent use; what is already done is not done again.
 func (h *Hub) Tend(ctx context.Context) error {
-	closed, err := h.releases.CloseDue(ctx)
-	if err != nil {
-		return fmt.Errorf("closing days: %w", err)
+	closed, closing := h.releases.CloseDue(ctx)
+	if closing != nil {
+		closing = fmt.Errorf("closing days: %w", closing)
 	}
 	for _, day := range closed {
 		h.writers.forget(day.Next())
 	}
-	if _, err := h.consents.ExpireDue(ctx); err != nil {
-		return fmt.Errorf("ending consents: %w", err)
+	_, expiring := h.consents.ExpireDue(ctx)
+	if expiring != nil {
+		expiring = fmt.Errorf("ending consents: %w", expiring)
 	}
-	return nil
+	return errors.Join(closing, expiring) // a day that will not close keeps nobody's consent alive
 }
 
 // graceful is how long a stopping hub waits for its callers.

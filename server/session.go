@@ -16,8 +16,9 @@ import (
 	"github.com/wattveil/wattveil/server/store"
 )
 
-// sessionLength is how long a household's session lasts.
-const sessionLength = 12 * time.Hour
+// sessionLength is how long a household's session lasts unless it is closed. A
+// letter's code opens one: a shorter one would mean a letter a day.
+const sessionLength = 30 * 24 * time.Hour
 
 // sessionService implements SessionService.
 type sessionService struct {
