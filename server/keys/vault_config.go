@@ -84,8 +84,8 @@ var (
 )
 
 // NewVault makes a client of the Vault that c names. It checks the
-// configuration and reads the files it names, but does not call Vault: a hub
-// starts, and takes readings, while its Vault is away.
+// configuration and reads the files it names, but does not call Vault: whether
+// it answers is for the first call to find out.
 func NewVault(c VaultConfig) (*Vault, error) {
 	v, err := newVault(c)
 	if err != nil {
