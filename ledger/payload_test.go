@@ -30,17 +30,16 @@ func TestPayloadVectors(t *testing.T) {
 
 // Every kind has its class, and "access" is no more visible than "revoke".
 func TestKindClass(t *testing.T) {
+	open := map[ledger.Kind]ledger.Class{
+		ledger.KindRelease: ledger.ClassRelease,
+		ledger.KindErasure: ledger.ClassErasure,
+		ledger.KindMapHead: ledger.ClassMapHead,
+		ledger.KindAdmin:   ledger.ClassAdmin,
+	}
 	for name, p := range samplePayloads() {
-		want := ledger.ClassEvent
-		switch p.Kind {
-		case ledger.KindRelease:
-			want = ledger.ClassRelease
-		case ledger.KindErasure:
-			want = ledger.ClassErasure
-		case ledger.KindMapHead:
-			want = ledger.ClassMapHead
-		case ledger.KindAdmin:
-			want = ledger.ClassAdmin
+		want, ok := open[p.Kind]
+		if !ok {
+			want = ledger.ClassEvent
 		}
 		if got := p.Kind.Class(); got != want {
 			t.Errorf("%s is of class %s, want %s", name, got, want)

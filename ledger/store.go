@@ -166,8 +166,9 @@ type Reader interface {
 	ReadTile(ctx context.Context, level int, n uint64) ([]byte, error)
 
 	// ReadLeaves returns the leaves from index from up to, not including,
-	// until: fewer, possibly none, where the log ends or a leaf is missing.
-	// It returns what is stored and leaves judging it to the verifier.
+	// until. Where the log ends, or a stored leaf is missing or cannot be
+	// read as one, it returns what comes before, possibly nothing, and no
+	// error: it is VerifyLog that names the leaf.
 	ReadLeaves(ctx context.Context, from, until uint64) ([]Leaf, error)
 
 	// ReadEntry returns one entry, ErrNoEntry, or, with Index and Leaf alone

@@ -18,7 +18,7 @@ import (
 const NoIndex = math.MaxUint64
 
 // Violation is what VerifyLog found wrong first.
-type Violation struct {
+type Violation struct { //nolint:errname // a finding, which is also how VerifyLog fails
 	// Index of the first leaf that is wrong, missing or under a wrong hash.
 	// Where leaves and hashes agree with each other and only a signed root
 	// contradicts them, it is the size up to which the log is known to be

@@ -185,11 +185,14 @@ func TestVerifyDamagedRows(t *testing.T) {
 		"checkpoint gone":   {func(r *rows) { r.signed = nil }, nil, ledger.NoIndex, ledger.ErrNoCheckpoint},
 		"history rewritten": {func(r *rows) { r.leaves[300].Tag[0] ^= 1; r.retile() }, nil, 0, ledger.ErrFork},
 		"history rewritten after what was seen": {
-			func(r *rows) { r.leaves[300].Tag[0] ^= 1; r.retile() }, [][]byte{newest, seen}, 256, ledger.ErrFork},
+			func(r *rows) { r.leaves[300].Tag[0] ^= 1; r.retile() }, [][]byte{newest, seen}, 256, ledger.ErrFork,
+		},
 		"history rewritten before what was seen": {
-			func(r *rows) { r.leaves[200].Tag[0] ^= 1; r.retile() }, [][]byte{seen}, 0, ledger.ErrFork},
+			func(r *rows) { r.leaves[200].Tag[0] ^= 1; r.retile() }, [][]byte{seen}, 0, ledger.ErrFork,
+		},
 		"older state restored": {
-			func(r *rows) { r.leaves, r.signed = r.leaves[:256], seen; r.retile() }, [][]byte{newest}, 256, ledger.ErrRollback},
+			func(r *rows) { r.leaves, r.signed = r.leaves[:256], seen; r.retile() }, [][]byte{newest}, 256, ledger.ErrRollback,
+		},
 		"what was seen is forged": {func(*rows) {}, [][]byte{[]byte("x")}, ledger.NoIndex, ledger.ErrCheckpoint},
 	} {
 		r := rowsOf(t, store)
