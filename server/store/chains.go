@@ -90,7 +90,7 @@ func (t *Tx) writeChains(ctx context.Context) error {
 			dirty = append(dirty, id)
 		}
 	}
-	_, err := insert(ctx, t.dialect, t.sql, "tlog_chains", []string{"kind", "id", "seq", "head"},
+	err := insert(ctx, t.dialect, t.sql, "tlog_chains", []string{"kind", "id", "seq", "head"},
 		`ON CONFLICT (kind, id) DO UPDATE SET seq = excluded.seq, head = excluded.head`,
 		len(dirty), func(i int, values []any) {
 			link := t.chains.ends[dirty[i]].link

@@ -55,7 +55,7 @@ func (t *Tx) PutConsent(ctx context.Context, c consent.Consent) error {
 // OpenRequests implements consent.Tx.
 func (t *Tx) OpenRequests(ctx context.Context, r consent.Recipient) (int, error) {
 	var n int
-	err := t.sql.QueryRowContext(ctx, `SELECT count(*) FROM consents WHERE recipient = $1 AND state = $2`, r, consent.Requested).Scan(&n)
+	err := t.sql.QueryRowContext(ctx, `SELECT count(*) FROM consents WHERE recipient = $1 AND state = 1`, r).Scan(&n) // consent.Requested
 	return n, doing("counting requests", err)
 }
 

@@ -1,9 +1,55 @@
 package store
 
-import "context"
+import (
+	"context"
+	"io/fs"
+	"strings"
+)
 
 // Exec runs a statement as it is, for tests that set up what no method does.
 func (t *Tx) Exec(ctx context.Context, query string, args ...any) error {
 	_, err := t.sql.ExecContext(ctx, query, args...)
 	return err
 }
+
+// QueryRow runs a query as it is and scans its first row.
+func (s *Store) QueryRow(ctx context.Context, query string, args []any, dest ...any) error {
+	return s.read.QueryRowContext(ctx, query, args...).Scan(dest...)
+}
+
+// OpenBare opens a store whose schema nobody looks at.
+func OpenBare(url string, opt Options) (*Store, error) { return connect(url, opt) }
+
+// MigrateTo applies the migrations in fsys instead of this program's.
+func (s *Store) MigrateTo(ctx context.Context, fsys fs.FS) error {
+	steps, err := loadMigrations(fsys)
+	if err != nil {
+		return err
+	}
+	return s.migrate(ctx, steps)
+}
+
+// MigrationFiles are this program's migrations.
+var MigrationFiles fs.FS = migrationFiles
+
+// Schema returns the SQL of all migrations as each engine is given it, and the
+// checksum of every step by name.
+func Schema() (sqlite, postgres string, checksums map[string]string, err error) {
+	steps, err := loadMigrations(migrationFiles)
+	checksums = map[string]string{}
+	var texts [2]strings.Builder
+	for _, m := range steps {
+		checksums[m.name] = m.checksum
+		for i, d := range []dialect{sqliteDialect{}, &postgresDialect{}} {
+			text, err := m.render(d)
+			if err != nil {
+				return "", "", nil, err
+			}
+			texts[i].WriteString(text)
+		}
+	}
+	return texts[0].String(), texts[1].String(), checksums, err
+}
+
+// ForgetPartitions drops what the store remembers of partitions.
+func (s *Store) ForgetPartitions() { s.forgetPartitions() }

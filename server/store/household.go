@@ -48,9 +48,8 @@ func (s *Store) CreateHouseholds(ctx context.Context, hs []NewHousehold) error {
 		if err := tx.mustBeFree(ctx, points, moves); err != nil {
 			return fmt.Errorf("adding households: %w", err)
 		}
-		put := func(table string, columns []string, n int, row func(i int, v []any)) (err error) {
-			_, err = insert(ctx, tx.dialect, tx.sql, table, columns, "", n, row)
-			return doing("adding "+table, err)
+		put := func(table string, columns []string, n int, row func(i int, v []any)) error {
+			return doing("adding "+table, insert(ctx, tx.dialect, tx.sql, table, columns, "", n, row))
 		}
 		if err := put("households", []string{"id", "generation", "public_key", "created_s"}, len(hs), func(i int, v []any) {
 			v[0], v[1], v[2], v[3] = hs[i].ID, hs[i].Generation, hs[i].PublicKey, hs[i].CreatedAt
@@ -134,8 +133,9 @@ func (s *Store) MoveOut(ctx context.Context, h consent.Household, at int64) erro
 // story: its keys, its consents, the private columns of its ledger entries, its
 // tag key and chain, its codes and sessions. Blocks stay and open for nobody; the
 // public log is unchanged. It runs in the transaction that records the erasure's
-// own leaf, whose subject must be empty. Backups and the key service keep copies
-// until their own time runs out.
+// own leaf, whose subject must be empty. What is deleted lingers where the engine
+// keeps old pages (PostgreSQL until VACUUM, SQLite until its log is next written
+// over), in backups and in the key service, until their time runs out.
 func (t *Tx) EraseHousehold(ctx context.Context, h consent.Household) error {
 	known, err := execOne(ctx, t.sql, `UPDATE households SET public_key = NULL WHERE id = $1`, h)
 	if err == nil && !known {

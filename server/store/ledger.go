@@ -67,7 +67,7 @@ func (t *Tx) LedgerAppend(ctx context.Context, from, to ledger.Head, entries []l
 	if !moved {
 		return ledger.ErrFenced
 	}
-	_, err = insert(ctx, t.dialect, t.sql, "tlog_leaves", []string{"idx", "leaf", "request_id"}, "",
+	err = insert(ctx, t.dialect, t.sql, "tlog_leaves", []string{"idx", "leaf", "request_id"}, "",
 		len(entries), func(i int, values []any) {
 			leaf := entries[i].Leaf.Bytes()
 			values[0], values[1], values[2] = entries[i].Index, leaf[:], entries[i].RequestID
@@ -75,7 +75,7 @@ func (t *Tx) LedgerAppend(ctx context.Context, from, to ledger.Head, entries []l
 	if err != nil {
 		return fmt.Errorf("adding leaves: %w", err)
 	}
-	_, err = insert(ctx, t.dialect, t.sql, "tlog_private",
+	err = insert(ctx, t.dialect, t.sql, "tlog_private",
 		[]string{"idx", "kind", "time_us", "subject", "recipient", "payload", "nonce", "envelope"}, "",
 		len(entries), func(i int, values []any) {
 			e := &entries[i]
@@ -85,7 +85,7 @@ func (t *Tx) LedgerAppend(ctx context.Context, from, to ledger.Head, entries []l
 	if err != nil {
 		return fmt.Errorf("adding what leaves mean: %w", err)
 	}
-	_, err = insert(ctx, t.dialect, t.sql, "tlog_tiles", []string{"level", "n", "data"}, "",
+	err = insert(ctx, t.dialect, t.sql, "tlog_tiles", []string{"level", "n", "data"}, "",
 		len(tiles), func(i int, values []any) {
 			values[0], values[1], values[2] = tiles[i].Level, tiles[i].N, tiles[i].Data
 		})

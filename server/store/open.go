@@ -29,10 +29,8 @@ type Options struct {
 
 const defaultMaxConns = 16
 
-// Errors of Open.
-var (
-	ErrURL = errors.New("store: url is neither sqlite:PATH nor postgres://…")
-)
+// ErrURL says that a store's URL is not one of the two forms.
+var ErrURL = errors.New("store: url is neither sqlite:PATH nor postgres://…")
 
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
@@ -47,19 +45,7 @@ type Store struct {
 // returns; see [Options.Migrate]. No error holds the url, which may carry a
 // password.
 func Open(ctx context.Context, url string, opt Options) (*Store, error) {
-	if opt.MaxConns <= 0 {
-		opt.MaxConns = defaultMaxConns
-	}
-	var s *Store
-	var err error
-	switch {
-	case strings.HasPrefix(url, "sqlite:"):
-		s, err = openSQLite(strings.TrimPrefix(url, "sqlite:"), opt)
-	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
-		s, err = openPostgres(url, opt)
-	default:
-		return nil, ErrURL
-	}
+	s, err := connect(url, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +60,20 @@ func Open(ctx context.Context, url string, opt Options) (*Store, error) {
 	return s, nil
 }
 
+// connect makes the pools and looks at nothing yet.
+func connect(url string, opt Options) (*Store, error) {
+	if opt.MaxConns <= 0 {
+		opt.MaxConns = defaultMaxConns
+	}
+	switch {
+	case strings.HasPrefix(url, "sqlite:"):
+		return openSQLite(strings.TrimPrefix(url, "sqlite:"), opt)
+	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
+		return openPostgres(url, opt)
+	}
+	return nil, ErrURL
+}
+
 // Close closes the connections. Transactions under way end in errors.
 func (s *Store) Close() error {
 	err := s.write.Close()
@@ -86,7 +86,7 @@ func (s *Store) Close() error {
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.read.PingContext(ctx); err != nil {
-		return fmt.Errorf("reaching the database: %w", err)
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/lib/pq"
 	"github.com/lib/pq/pqerror"
@@ -27,6 +28,8 @@ type postgresDialect struct {
 	spans map[int32]bool // partitions known to exist, by span; see partition.go
 }
 
+const connectTimeout = 10 * time.Second
+
 func openPostgres(url string, opt Options) (*Store, error) {
 	cfg, err := pq.NewConfig(url)
 	if err != nil {
@@ -35,6 +38,12 @@ func openPostgres(url string, opt Options) (*Store, error) {
 	// Parameters in binary: one round trip a statement instead of two, and
 	// ciphertext is sent as it is instead of in hexadecimal.
 	cfg.BinaryParameters = true
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectTimeout // without one, a host that is gone is waited for without end
+	}
+	if cfg.ApplicationName == "" {
+		cfg.ApplicationName = "wattveil"
+	}
 	connector, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
 		return nil, ErrURL
@@ -96,17 +105,16 @@ func copyIn(ctx context.Context, tx statements, table string, columns []string, 
 	if err != nil {
 		return err
 	}
+	defer stmt.Close()
 	values := make([]any, len(columns))
 	for i := range n {
 		row(i, values)
 		if _, err := stmt.ExecContext(ctx, values...); err != nil {
-			return errors.Join(err, stmt.Close())
+			return err
 		}
 	}
-	if _, err := stmt.ExecContext(ctx); err != nil {
-		return errors.Join(err, stmt.Close())
-	}
-	return stmt.Close()
+	_, err = stmt.ExecContext(ctx) // what failed on the server is heard of here
+	return err
 }
 
 func (*postgresDialect) needNotWait(ctx context.Context, tx statements) error {

@@ -114,11 +114,10 @@ func insertSQL(table string, columns []string, rows int, suffix string) string {
 	return b.String()
 }
 
-// insert inserts n rows with INSERT statements of many rows, and returns how
-// many the database took: fewer than n only if suffix lets it pass over some.
-func insert(ctx context.Context, d dialect, tx statements, table string, columns []string, suffix string, n int, row func(i int, values []any)) (int64, error) {
+// insert inserts n rows with INSERT statements of many rows; suffix may hold ON
+// CONFLICT. row fills in the values of row i.
+func insert(ctx context.Context, d dialect, tx statements, table string, columns []string, suffix string, n int, row func(i int, values []any)) error {
 	perStmt := d.rowsPerInsert(len(columns))
-	var taken int64
 	var full *sql.Stmt // prepared when more than one full statement is due
 	for done := 0; done < n; {
 		rows := min(n-done, perStmt)
@@ -126,30 +125,24 @@ func insert(ctx context.Context, d dialect, tx statements, table string, columns
 		for i := range rows {
 			row(done+i, values[i*len(columns):(i+1)*len(columns)])
 		}
-		var res sql.Result
 		var err error
 		if rows == perStmt && n >= 2*perStmt {
 			if full == nil {
 				if full, err = tx.PrepareContext(ctx, insertSQL(table, columns, rows, suffix)); err != nil {
-					return 0, err
+					return err
 				}
 				defer full.Close()
 			}
-			res, err = full.ExecContext(ctx, values...)
+			_, err = full.ExecContext(ctx, values...)
 		} else {
-			res, err = tx.ExecContext(ctx, insertSQL(table, columns, rows, suffix), values...)
+			_, err = tx.ExecContext(ctx, insertSQL(table, columns, rows, suffix), values...)
 		}
 		if err != nil {
-			return 0, err
+			return err
 		}
-		k, err := res.RowsAffected()
-		if err != nil {
-			return 0, err
-		}
-		taken += k
 		done += rows
 	}
-	return taken, nil
+	return nil
 }
 
 func noRows(err error) bool { return errors.Is(err, sql.ErrNoRows) }

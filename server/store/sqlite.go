@@ -121,8 +121,7 @@ func jsonList[V string | int64](values []V) string {
 func (sqliteDialect) rowsPerInsert(columns int) int { return max(1, 600/columns) }
 
 func (d sqliteDialect) bulk(ctx context.Context, tx statements, table string, columns []string, n int, row func(i int, values []any)) error {
-	_, err := insert(ctx, d, tx, table, columns, "", n, row)
-	return err
+	return insert(ctx, d, tx, table, columns, "", n, row)
 }
 
 func (sqliteDialect) preparePartitions(context.Context, []meter.Day) error { return nil }

@@ -80,20 +80,12 @@ func (s session) PrepareContext(ctx context.Context, query string) (*sql.Stmt, e
 // runs one Transact at a time, and waits for its turn until ctx ends; a Tx never
 // calls back into its Store's writing methods, which would wait for itself.
 func (s *Store) Transact(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
-	// Waiting for a connection ends with ctx, and so does every statement; but
-	// database/sql must not abort COMMIT half way when ctx ends, since nobody
-	// could tell any more what became of it. Hence the transaction itself is
-	// begun on a connection under a context without end.
-	conn, err := s.write.Conn(ctx)
-	if err != nil {
-		return s.beforeCommit(fmt.Errorf("waiting for the database: %w", err))
-	}
-	defer conn.Close()
-	sqlTx, err := conn.BeginTx(context.WithoutCancel(ctx), s.begin())
+	conn, sqlTx, err := s.beginTx(ctx)
 	if err != nil {
 		return s.beforeCommit(fmt.Errorf("beginning a transaction: %w", err))
 	}
-	defer sqlTx.Rollback() //nolint:errcheck // after Commit it does nothing
+	defer func() { _ = conn.Close() }()
+	defer sqlTx.Rollback() // after Commit it does nothing
 	tx := &Tx{dialect: s.dialect, sql: session{s.dialect, sqlTx}}
 	if err := fn(ctx, tx); err != nil {
 		return s.beforeCommit(err)
@@ -111,6 +103,30 @@ func (s *Store) Transact(ctx context.Context, fn func(ctx context.Context, tx *T
 		return fmt.Errorf("committing: %w: %w", ErrUnknownOutcome, err)
 	}
 	return nil
+}
+
+// beginTx begins a transaction on a connection of its own.
+//
+// Waiting for the connection ends with ctx, and so does every statement; but
+// database/sql must not abort COMMIT half way when ctx ends, since nobody could
+// tell any more what became of it: hence a context without end for the
+// transaction. A connection that turns out to be dead, as all in the pool are
+// after the server was restarted, is dropped for the next.
+func (s *Store) beginTx(ctx context.Context) (*sql.Conn, *sql.Tx, error) {
+	for tries := s.write.Stats().MaxOpenConnections; ; tries-- {
+		conn, err := s.write.Conn(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		tx, err := conn.BeginTx(context.WithoutCancel(ctx), s.begin())
+		if err == nil {
+			return conn, tx, nil
+		}
+		_ = conn.Close()
+		if !s.lost(err) || ctx.Err() != nil || tries == 0 {
+			return nil, nil, err
+		}
+	}
 }
 
 // beforeCommit marks an error worth another try. Until COMMIT is sent nothing
