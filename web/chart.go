@@ -1,6 +1,7 @@
 package web
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -82,19 +83,22 @@ func (c *chart) plan(lowest, highest int64) {
 	}
 }
 
-// draw draws the steps, which are in order of time.
+// draw draws the steps, which are in order of time. Where one does not follow
+// the other the line breaks off; where values are estimated another begins.
 func (c *chart) draw(steps []step) {
 	var line, doubtful, area pen
+	var last step // none before the first: it ends where nothing begins
 	for i, s := range steps {
-		y := c.Base - s.watts
-		joined := i > 0 && steps[i-1].to == s.from
+		y, joined := c.Base-s.watts, i > 0 && last.to == s.from
 		if !joined {
 			if i > 0 {
 				area.v(c.Base)
 			}
 			area.m(s.from, c.Base)
 		}
-		area.v(y).h(s.to)
+		area.v(y)
+		area.h(s.to)
+
 		drawn := &line
 		if s.doubtful {
 			drawn = &doubtful
@@ -102,12 +106,14 @@ func (c *chart) draw(steps []step) {
 		switch {
 		case !joined:
 			drawn.m(s.from, y)
-		case steps[i-1].doubtful != s.doubtful:
-			drawn.m(s.from, c.Base-steps[i-1].watts).v(y)
+		case last.doubtful != s.doubtful:
+			drawn.m(s.from, c.Base-last.watts)
+			drawn.v(y)
 		default:
 			drawn.v(y)
 		}
 		drawn.h(s.to)
+		last = s
 	}
 	if len(steps) > 0 {
 		area.v(c.Base)
@@ -120,16 +126,16 @@ func (c *chart) draw(steps []step) {
 func (c *chart) band(steps []step, reach int64) string {
 	var p pen
 	for i, s := range steps {
-		y := c.Base - s.watts - reach
-		if i == 0 {
+		if y := c.Base - s.watts - reach; i == 0 {
 			p.m(s.from, y)
 		} else {
 			p.v(y)
 		}
 		p.h(s.to)
 	}
-	for i := len(steps) - 1; i >= 0; i-- {
-		p.v(c.Base - steps[i].watts + reach).h(steps[i].from)
+	for _, s := range slices.Backward(steps) {
+		p.v(c.Base - s.watts + reach)
+		p.h(s.from)
 	}
 	p.WriteByte('Z')
 	return p.String()
@@ -138,13 +144,12 @@ func (c *chart) band(steps []step, reach int64) string {
 // pen writes the d attribute of an SVG path.
 type pen struct{ strings.Builder }
 
-func (p *pen) m(x, y int64) *pen {
+func (p *pen) m(x, y int64) {
 	p.WriteString("M" + strconv.FormatInt(x, 10) + " " + strconv.FormatInt(y, 10))
-	return p
 }
 
-func (p *pen) h(x int64) *pen { p.WriteString("H" + strconv.FormatInt(x, 10)); return p }
-func (p *pen) v(y int64) *pen { p.WriteString("V" + strconv.FormatInt(y, 10)); return p }
+func (p *pen) h(x int64) { p.WriteString("H" + strconv.FormatInt(x, 10)) }
+func (p *pen) v(y int64) { p.WriteString("V" + strconv.FormatInt(y, 10)) }
 
 // percent writes part of whole in per cent, to a thousandth.
 func percent(part, whole int64) string {

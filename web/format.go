@@ -7,7 +7,7 @@ import (
 )
 
 // kWh writes watt-hours as kilowatt-hours, exactly: 7412 is "7.412".
-func kWh(wh int64) string { return decimals(wh, 3, 3) }
+func kWh(wh int64) string { return thousandths(wh, 3) }
 
 // roundKWh writes watt-hours as kilowatt-hours with one decimal, half away from
 // zero; below 1 kWh, where one decimal would hide much, exactly.
@@ -15,33 +15,33 @@ func roundKWh(wh int64) string {
 	if -1000 < wh && wh < 1000 {
 		return kWh(wh)
 	}
-	return decimals(wh, 3, 1)
+	return thousandths(wh, 1)
 }
 
 // kW writes watts as kilowatts without trailing zeros: 1500 is "1.5".
 func kW(w int64) string {
-	s := decimals(w, 3, 3)
+	s := thousandths(w, 3)
 	return strings.TrimRight(strings.TrimRight(s, "0"), ".")
 }
 
 // roundKW writes watts as kilowatts with one decimal, below 1 kW with two.
 func roundKW(w int64) string {
 	if -1000 < w && w < 1000 {
-		return decimals(w, 3, 2)
+		return thousandths(w, 2)
 	}
-	return decimals(w, 3, 1)
+	return thousandths(w, 1)
 }
 
-// decimals writes n × 10^-scale with so many decimals, rounded half away from
+// thousandths writes n thousandths with 1 to 3 decimals, rounded half away from
 // zero, thousands grouped.
-func decimals(n int64, scale, places int) string {
+func thousandths(n int64, places int) string {
 	sign := ""
 	u := uint64(n)
 	if n < 0 {
 		sign, u = "−", -u
 	}
 	unit := uint64(1)
-	for ; scale > places; scale-- {
+	for range 3 - places {
 		unit *= 10
 	}
 	u = u/unit + (u%unit+unit/2)/unit
@@ -52,9 +52,6 @@ func decimals(n int64, scale, places int) string {
 	whole, part := digits[:len(digits)-places], digits[len(digits)-places:]
 	if strings.Trim(digits, "0") == "" {
 		sign = ""
-	}
-	if places == 0 {
-		return sign + group(whole)
 	}
 	return sign + group(whole) + "." + part
 }

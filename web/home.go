@@ -221,7 +221,7 @@ func (page *homePage) fill(l window, w week) {
 			Date: d.String(), Long: d.long(), Name: d.utc().Format("Mon"), Number: d.day, Current: d == l.day,
 		}
 		if day := w.days[d]; day.measured {
-			b.KWh = decimals(day.used, 3, 1)
+			b.KWh = thousandths(day.used, 1)
 			if highest > 0 {
 				b.Part = max(day.used, 0) * 100 / highest
 			}

@@ -91,21 +91,21 @@ func (p *portal) recorded(ctx context.Context, index uint64, c *wattveilv1.Conse
 }
 
 func (p *portal) grant(ctx context.Context, r *http.Request) (answer, error) {
-	return p.decide(ctx, r, func(request, id string) (*wattveilv1.Receipt, error) {
+	return decide(r, func(request, id string) (*wattveilv1.Receipt, error) {
 		resp, err := p.consents.GrantConsent(ctx, &wattveilv1.GrantConsentRequest{RequestId: request, ConsentId: id})
 		return resp.GetReceipt(), err
 	})
 }
 
 func (p *portal) deny(ctx context.Context, r *http.Request) (answer, error) {
-	return p.decide(ctx, r, func(request, id string) (*wattveilv1.Receipt, error) {
+	return decide(r, func(request, id string) (*wattveilv1.Receipt, error) {
 		resp, err := p.consents.DenyConsent(ctx, &wattveilv1.DenyConsentRequest{RequestId: request, ConsentId: id})
 		return resp.GetReceipt(), err
 	})
 }
 
 func (p *portal) revoke(ctx context.Context, r *http.Request) (answer, error) {
-	return p.decide(ctx, r, func(request, id string) (*wattveilv1.Receipt, error) {
+	return decide(r, func(request, id string) (*wattveilv1.Receipt, error) {
 		resp, err := p.consents.RevokeConsent(ctx, &wattveilv1.RevokeConsentRequest{RequestId: request, ConsentId: id})
 		return resp.GetReceipt(), err
 	})
@@ -114,7 +114,7 @@ func (p *portal) revoke(ctx context.Context, r *http.Request) (answer, error) {
 // decide sends a decision under the request id that the form carries, so that
 // the same form sent twice decides once, and goes on to the permission's page.
 // What another tab or another person decided first is shown there too.
-func (p *portal) decide(ctx context.Context, r *http.Request, send func(request, id string) (*wattveilv1.Receipt, error)) (answer, error) {
+func decide(r *http.Request, send func(request, id string) (*wattveilv1.Receipt, error)) (answer, error) {
 	request := r.PostFormValue("request")
 	if request == "" || len(request) > 64 {
 		return nil, errBadForm

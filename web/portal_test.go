@@ -1,7 +1,6 @@
 package web
 
 import (
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -38,23 +37,39 @@ func household(t testing.TB, h http.Handler) *visitor {
 	return &visitor{t: t, handler: h, cookies: []*http.Cookie{{Name: "wattveil", Value: token}}}
 }
 
-func (v *visitor) send(r *http.Request) *http.Response {
+// reply is an answer, read to its end.
+type reply struct {
+	status  int
+	header  http.Header
+	cookies []*http.Cookie // set by the answer
+	body    string
+}
+
+func (v *visitor) send(r *http.Request) reply {
 	v.t.Helper()
 	for _, c := range v.cookies {
 		r.AddCookie(c)
 	}
 	w := httptest.NewRecorder()
 	v.handler.ServeHTTP(w, r)
-	return w.Result()
+	a := reply{status: w.Code, header: w.Header(), body: w.Body.String()}
+	for _, line := range w.Header().Values("Set-Cookie") {
+		c, err := http.ParseSetCookie(line)
+		if err != nil {
+			v.t.Fatalf("Set-Cookie: %v", err)
+		}
+		a.cookies = append(a.cookies, c)
+	}
+	return a
 }
 
-func (v *visitor) get(path string) *http.Response {
+func (v *visitor) get(path string) reply {
 	v.t.Helper()
 	return v.send(httptest.NewRequest(http.MethodGet, path, nil))
 }
 
 // post sends a form as a browser does from a page of the portal.
-func (v *visitor) post(path string, form url.Values) *http.Response {
+func (v *visitor) post(path string, form url.Values) reply {
 	v.t.Helper()
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -63,16 +78,12 @@ func (v *visitor) post(path string, form url.Values) *http.Response {
 }
 
 // page returns the text of an answer that must have this status.
-func page(t testing.TB, resp *http.Response, status int) string {
+func page(t testing.TB, a reply, status int) string {
 	t.Helper()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
+	if a.status != status {
+		t.Fatalf("status %d, want %d:\n%s", a.status, status, a.body)
 	}
-	if resp.StatusCode != status {
-		t.Fatalf("status %d, want %d:\n%s", resp.StatusCode, status, body)
-	}
-	return string(body)
+	return a.body
 }
 
 // says fails unless the page holds each text, tags and runs of blanks aside.

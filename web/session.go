@@ -28,7 +28,7 @@ func (p *portal) cookieName() string {
 // Its lifetime is relative: the hub's clock may follow its data and not the
 // browser's.
 func (p *portal) cookie(token string, age time.Duration) *http.Cookie {
-	c := &http.Cookie{
+	c := &http.Cookie{ //nolint:gosec // Secure is the operator's: false only for a hub on one's own machine, without https
 		Name: p.cookieName(), Value: token, Path: "/", MaxAge: int(age / time.Second),
 		HttpOnly: true, Secure: p.secure, SameSite: http.SameSiteStrictMode,
 	}
