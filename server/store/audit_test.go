@@ -151,6 +151,38 @@ func TestSessions(t *testing.T) {
 	})
 }
 
+// A lost letter is replaced: the code in it opens nothing any more, what it had
+// opened stays open, and an erased household gets none.
+func TestLetterReplaced(t *testing.T) {
+	onBothOpen(t, func(t *testing.T, s *store.Store) {
+		town(t, s)
+		ctx := t.Context()
+		must(t, s.CreateHouseholds(ctx, []store.NewHousehold{family("h1", 0, "p1"), family("h2", 0, "p2")}))
+		open := func(code [32]byte, token byte, want bool) {
+			t.Helper()
+			if opened, err := s.OpenSession(ctx, code, [32]byte{token}, 10, 100); opened != want || err != nil {
+				t.Errorf("opening session %d: %v, %v, want %v", token, opened, err, want)
+			}
+		}
+		lost, second, third := [32]byte([]byte(pad("h1"))), [32]byte{2}, [32]byte{3}
+		must(t, s.ReplaceLetterCode(ctx, "h1", second))
+		open(lost, 1, false)
+		open(second, 2, true)
+		must(t, s.ReplaceLetterCode(ctx, "h1", third))
+		open(third, 3, true)
+		open([32]byte([]byte(pad("h2"))), 4, true) // another household's letter
+		if h, ok, err := s.SessionHousehold(ctx, [32]byte{2}, 11); h != "h1" || !ok || err != nil {
+			t.Errorf("the session of a used code: %q, %v, %v", h, ok, err)
+		}
+		do(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.EraseHousehold(ctx, "h1") })
+		for _, h := range []consent.Household{"h1", "nobody"} {
+			if err := s.ReplaceLetterCode(ctx, h, [32]byte{4}); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("a letter for %s: %v, want ErrNotFound", h, err)
+			}
+		}
+	})
+}
+
 // Of two processes that make a secret at once both end up with the first one's.
 func TestHubSecrets(t *testing.T) {
 	onBothOpen(t, func(t *testing.T, s *store.Store) {

@@ -131,6 +131,9 @@ func (*postgresDialect) lost(err error) bool {
 	if e := pq.As(err); e != nil {
 		return lostServer(e)
 	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false // the caller's doing, although a deadline passes for a net.Error
+	}
 	var netErr net.Error
 	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &netErr)
 }

@@ -133,7 +133,7 @@ func insert(ctx context.Context, d dialect, tx statements, table string, columns
 				}
 				defer full.Close()
 			}
-			_, err = full.ExecContext(ctx, values...)
+			_, err = full.ExecContext(d.statement(ctx), values...)
 		} else {
 			_, err = tx.ExecContext(ctx, insertSQL(table, columns, rows, suffix), values...)
 		}

@@ -19,7 +19,7 @@ func onBoth(t *testing.T, test func(t *testing.T, url func(t *testing.T) string)
 		test(t, func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "hub.db") })
 	})
 	t.Run("postgres", func(t *testing.T) {
-		pgtest.Database(t) // skips here rather than in every subtest
+		pgtest.Require(t) // here rather than in every subtest
 		test(t, func(t *testing.T) string { return pgtest.Database(t) })
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/wattveil/wattveil/server/store"
 )
@@ -75,6 +76,30 @@ func TestContextEnds(t *testing.T) {
 			}
 			do(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.Savepoint(ctx, "sp") })
 			cancel()
+		}
+	})
+}
+
+// A deadline that passes is the caller's own: nobody is told that the database is
+// away.
+func TestDeadlinePasses(t *testing.T) {
+	onBothOpen(t, func(t *testing.T, s *store.Store) {
+		ctx, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
+		defer cancel()
+		_, readErr := s.HubSecret(ctx, "a")
+		for what, err := range map[string]error{
+			"a transaction": s.Transact(ctx, func(ctx context.Context, tx *store.Tx) error { return put(ctx, tx, "a") }),
+			"in a transaction": s.Transact(t.Context(), func(_ context.Context, tx *store.Tx) error {
+				if err := put(ctx, tx, "a"); err != nil {
+					return err
+				}
+				return ctx.Err()
+			}),
+			"a read": readErr,
+		} {
+			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrRetry) {
+				t.Errorf("%s: %v, want DeadlineExceeded alone", what, err)
+			}
 		}
 	})
 }

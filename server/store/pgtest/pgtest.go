@@ -57,6 +57,14 @@ func Main(m *testing.M) int {
 // ends. The server does not sync to disk: for tests that crash it, see [Start].
 func Database(tb testing.TB) string {
 	tb.Helper()
+	Require(tb)
+	return fresh(tb, shared.url)
+}
+
+// Require skips the test, or fails it, if there is no PostgreSQL: a test with
+// many databases does so once.
+func Require(tb testing.TB) {
+	tb.Helper()
 	shared.once.Do(func() {
 		if shared.url = os.Getenv("WATTVEIL_TEST_POSTGRES"); shared.url != "" {
 			return
@@ -66,7 +74,6 @@ func Database(tb testing.TB) string {
 		}
 	})
 	need(tb, shared.err)
-	return fresh(tb, shared.url)
 }
 
 // need skips or fails the test if there is no PostgreSQL, and fails it on any

@@ -73,7 +73,7 @@ func TestServerEndsWithItsTest(t *testing.T) {
 	if os.Getenv("WATTVEIL_TEST_POSTGRES") != "" {
 		t.Skip("SKIPPED: the server is not ours")
 	}
-	pgtest.Database(t) // skips where there is no PostgreSQL
+	pgtest.Require(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
