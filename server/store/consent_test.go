@@ -41,6 +41,12 @@ func occupy(t *testing.T, s *store.Store, o consent.Occupancy) {
 	must(t, s.PutUtilities(ctx, []store.Utility{{ID: "utility", Name: "Utility"}}))
 	must(t, s.PutGridNodes(ctx, []store.GridNode{{ID: o.Node, Kind: "region"}}))
 	must(t, s.PutUsagePoints(ctx, []store.UsagePoint{{ID: o.UsagePoint, Utility: "utility", Node: o.Node, CapWatts: 69_000, Zone: o.Zone}}))
+	settle(t, s, o)
+}
+
+// settle records an occupancy, past ones too, of a usage point that is there.
+func settle(t *testing.T, s *store.Store, o consent.Occupancy) {
+	t.Helper()
 	do(t, s, func(ctx context.Context, tx *store.Tx) error {
 		if err := tx.Exec(ctx, `INSERT INTO households (id, generation, public_key, created_s) VALUES ($1, 1, $2, 0) ON CONFLICT DO NOTHING`,
 			o.Household, []byte{1}); err != nil {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,13 +11,60 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/dp"
 	"github.com/wattveil/wattveil/privacy/release"
+	"github.com/wattveil/wattveil/privacy/release/releasetest"
 	"github.com/wattveil/wattveil/privacy/seal"
 	"github.com/wattveil/wattveil/server/store"
 )
+
+// Both stores keep what publishing needs of one.
+func TestRelease(t *testing.T) {
+	onBoth(t, func(t *testing.T, url func(t *testing.T) string) {
+		releasetest.TestStore(t, func(t *testing.T) releasetest.Store[*store.Tx] {
+			s := open(t, url(t))
+			var batches atomic.Int64
+			return releasetest.Store[*store.Tx]{
+				Store:    s,
+				Transact: s.Transact,
+				AddNodes: func(t *testing.T, nodes []release.Node) { must(t, s.PutGridNodes(t.Context(), nodes)) },
+				AddPoint: func(t *testing.T, point meter.UsagePoint, node string) {
+					must(t, s.PutUtilities(t.Context(), []store.Utility{{ID: "utility", Name: "Utility"}}))
+					must(t, s.PutUsagePoints(t.Context(), []store.UsagePoint{{ID: point, Utility: "utility", Node: node, CapWatts: 69_000, Zone: "UTC"}}))
+				},
+				Occupy: func(t *testing.T, o consent.Occupancy) { settle(t, s, o) },
+				Erase: func(t *testing.T, h consent.Household) {
+					do(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.EraseHousehold(ctx, h) })
+				},
+				AddWriter: func(t *testing.T, id seal.WriterID, key []byte) {
+					do(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.PutWriter(ctx, id, key, 1, 0) })
+				},
+				AddSpool: func(t *testing.T, keys []seal.SpoolKeyWrap, r seal.SpoolRecord) bool {
+					b := batch(fmt.Sprint("spool", batches.Add(1)))
+					b.SpoolKeys, b.Spool = keys, []seal.SpoolRecord{r}
+					outcomes, err := s.CommitBatches(t.Context(), []store.Batch{b})
+					if err != nil {
+						t.Errorf("adding to the spool: %v", err)
+						return false
+					}
+					return len(outcomes[0].LateDays) == 0
+				},
+				Published: func(t *testing.T, id string) (p release.Published, found bool) {
+					err := s.QueryRow(t.Context(), `SELECT id, product, day, body, signature, public_key, leaf_index FROM releases WHERE id = $1`, []any{id},
+						&p.ID, &p.Product, &p.Day, &p.Body, &p.Signature, &p.PublicKey, &p.LeafIndex)
+					if errors.Is(err, sql.ErrNoRows) {
+						return p, false
+					}
+					must(t, err)
+					return p, true
+				},
+			}
+		})
+	})
+}
 
 // closing makes a window that is closing.
 func closing(t testing.TB, s *store.Store, day meter.Day) {
