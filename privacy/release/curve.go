@@ -2,6 +2,7 @@ package release
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/dp"
@@ -20,35 +21,39 @@ func Contributes(s meter.Series) bool {
 	return s.Register == meter.ActiveImport && s.Length > 0 && IntervalSeconds%s.Length == 0
 }
 
-// vector adds up a household's merged series of one day into half-hours;
-// missing intervals count as zero.
-func vector(day meter.Day, series []meter.Series) ([]int64, error) {
-	x := make([]int64, Intervals)
-	for _, s := range series {
-		if !Contributes(s) {
+// addTo adds a series to a household's day, half-hour by half-hour; missing
+// intervals count as zero, and those that start on another day are none of this
+// day's. Where one usage point states a time in two interval lengths, both count.
+//
+// A sum that does not fit stays at the end of the range, which the clip takes to
+// its bound anyway. An error here would be one household's power over everybody's
+// release, and would tell that it was there.
+func addTo(x []int64, day meter.Day, s meter.Series) {
+	for i, v := range s.Values {
+		at := s.StartAt(i)
+		if s.QualityAt(i) == meter.Missing || at < day.Start() || at >= day.End() {
 			continue
 		}
-		for i, v := range s.Values {
-			slot := (s.StartAt(i) - day.Start()) / IntervalSeconds
-			if s.QualityAt(i) == meter.Missing || slot < 0 || slot >= Intervals {
-				continue
-			}
-			sum := x[slot] + v
-			if (v > 0) != (sum > x[slot]) && v != 0 {
-				return nil, fmt.Errorf("adding up a day: %w", dp.ErrOverflow)
-			}
-			x[slot] = sum
+		slot := &x[(at-day.Start())/IntervalSeconds]
+		switch {
+		case v > 0 && *slot > math.MaxInt64-v:
+			*slot = math.MaxInt64
+		case v < 0 && *slot < math.MinInt64-v:
+			*slot = math.MinInt64
+		default:
+			*slot += v
 		}
 	}
-	return x, nil
 }
 
 // curves holds the clipped sums of one day: for every level of the plan, every
-// node of that level. The sums are raw: they leave this package through publish
-// alone, which takes noise, and takes it once.
+// node of that level. The sums are raw: they leave through take alone, which
+// adds noise, and works once.
 type curves struct {
-	levels []level
-	taken  bool
+	levels  []level
+	places  map[string][]int // by node: the index of its ancestor on each level, -1 for none
+	clipped []int64          // scratch of add
+	taken   bool
 }
 
 // level is one level's nodes in a row: node i owns sums[i*48:(i+1)*48].
@@ -61,103 +66,123 @@ type level struct {
 	sums     []int64
 }
 
-// newCurves lays out the tree and draws all the noise of the day, before
-// anybody looks at data.
+// newCurves lays out the curves of a tree, parents first. A kind that the tree
+// has no node of takes its share of the budget and publishes nothing.
 func newCurves(plan Plan, tree []Node) (*curves, error) {
-	c := &curves{}
-	for _, lp := range plan.Levels {
-		l := level{plan: lp}
-		for _, n := range tree {
-			if n.Kind == lp.Kind {
-				if len(l.nodes) > 0 && n.Level != l.depth {
-					return nil, fmt.Errorf("%w: nodes of one kind on two levels", ErrPlan)
-				}
-				l.depth = n.Level
-				l.nodes = append(l.nodes, n)
-			}
-		}
-		var err error
-		if l.variance, err = dp.GaussianVariance(lp.ClipWh, lp.Rho); err != nil {
+	c := &curves{clipped: make([]int64, Intervals), places: make(map[string][]int, len(tree))}
+	at := make(map[string]int, len(plan.Levels)) // level of a kind
+	for i, lp := range plan.Levels {
+		variance, err := dp.GaussianVariance(lp.ClipWh, lp.Rho)
+		if err != nil {
 			return nil, fmt.Errorf("planning noise: %w", err)
 		}
-		l.sums = make([]int64, len(l.nodes)*Intervals)
-		if l.noise, err = dp.DrawNoise(len(l.sums), l.variance); err != nil {
-			return nil, fmt.Errorf("drawing noise: %w", err)
+		at[lp.Kind] = i
+		c.levels = append(c.levels, level{plan: lp, variance: variance})
+	}
+	for _, n := range tree {
+		if err := c.place(n, at); err != nil {
+			return nil, err
 		}
-		c.levels = append(c.levels, l)
+	}
+	for i := range c.levels {
+		c.levels[i].sums = make([]int64, len(c.levels[i].nodes)*Intervals)
 	}
 	return c, nil
 }
 
-// erase forgets what noise is left, and the raw sums unless they were taken.
-func (c *curves) erase() {
-	for _, l := range c.levels {
-		l.noise.Erase()
-		if !c.taken {
-			clear(l.sums)
-		}
+// place gives a node its row, if its kind is published, and finds the rows that
+// whoever is registered at it counts in: its own and those of its ancestors. No
+// two of them are on one level, which is what makes a level cost its ρ once.
+func (c *curves) place(n Node, at map[string]int) error {
+	places := make([]int, len(c.levels))
+	for i := range places {
+		places[i] = -1
 	}
+	if n.Parent != "" {
+		above, known := c.places[n.Parent]
+		if !known {
+			return fmt.Errorf("%w: a node of the grid tree before its parent", ErrPlan)
+		}
+		copy(places, above)
+	}
+	if _, twice := c.places[n.ID]; twice || n.ID == "" {
+		return fmt.Errorf("%w: a node of the grid tree without a name of its own", ErrPlan)
+	}
+	if i, published := at[n.Kind]; published {
+		l := &c.levels[i]
+		if len(l.nodes) > 0 && n.Level != l.depth || places[i] >= 0 {
+			return fmt.Errorf("%w: nodes of one kind on two levels of the grid tree", ErrPlan)
+		}
+		places[i] = len(l.nodes)
+		l.depth = n.Level
+		l.nodes = append(l.nodes, n)
+	}
+	c.places[n.ID] = places
+	return nil
 }
 
-// places maps every leaf of the tree to the index of its ancestor on each level
-// of the plan, -1 where it has none.
-func (c *curves) places(tree []Node) map[string][]int {
-	parent := make(map[string]string, len(tree))
-	for _, n := range tree {
-		parent[n.ID] = n.Parent
-	}
-	at := make([]map[string]int, len(c.levels))
-	for l := range c.levels {
-		at[l] = make(map[string]int)
-		for i, n := range c.levels[l].nodes {
-			at[l][n.ID] = i
+// draw draws all the noise of the day, before anybody looks at data.
+func (c *curves) draw() error {
+	for i := range c.levels {
+		l := &c.levels[i]
+		var err error
+		if l.noise, err = dp.DrawNoise(len(l.sums), l.variance); err != nil {
+			return fmt.Errorf("drawing noise: %w", err)
 		}
 	}
-	out := make(map[string][]int, len(tree))
-	for _, n := range tree {
-		p := make([]int, len(c.levels))
-		for l := range p {
-			p[l] = -1
-			for id := n.ID; id != ""; id = parent[id] {
-				if i, ok := at[l][id]; ok {
-					p[l] = i
-					break
-				}
-			}
-		}
-		out[n.ID] = p
-	}
-	return out
+	return nil
 }
 
-// add clips a household's day for every level and adds it to one node of each.
-func (c *curves) add(x []int64, places []int) error {
-	clipped := make([]int64, Intervals)
-	for l, i := range places {
-		if i < 0 {
+// add clips a household's day for every level and adds it to one node of each. A
+// node that is not in the tree adds nothing.
+func (c *curves) add(x []int64, node string) error {
+	if c.taken {
+		return fmt.Errorf("adding a day: %w", dp.ErrSpent)
+	}
+	defer clear(c.clipped)
+	for i, row := range c.places[node] {
+		if row < 0 {
 			continue
 		}
-		copy(clipped, x)
-		if err := dp.ClipL2(clipped, c.levels[l].plan.ClipWh); err != nil {
+		l := &c.levels[i]
+		copy(c.clipped, x)
+		if err := dp.ClipL2(c.clipped, l.plan.ClipWh); err != nil {
 			return fmt.Errorf("clipping a day: %w", err)
 		}
-		if err := dp.Add(c.levels[l].sums[i*Intervals:(i+1)*Intervals], clipped); err != nil {
+		if err := dp.Add(l.sums[row*Intervals:(row+1)*Intervals], c.clipped); err != nil {
 			return fmt.Errorf("adding a day: %w", err)
 		}
 	}
 	return nil
 }
 
-// take adds the noise and hands out the noisy curves; the second call fails.
-func (c *curves) take() ([]level, error) {
+// take adds the noise and states the noisy curves; it works once, and a failure
+// leaves nothing to take.
+func (c *curves) take() ([]LevelBody, []NodeBody, error) {
 	if c.taken {
-		return nil, fmt.Errorf("taking curves: %w", dp.ErrSpent)
-	}
-	for _, l := range c.levels {
-		if err := l.noise.AddTo(l.sums); err != nil {
-			return nil, fmt.Errorf("adding noise: %w", err)
-		}
+		return nil, nil, fmt.Errorf("taking curves: %w", dp.ErrSpent)
 	}
 	c.taken = true
-	return c.levels, nil
+	for _, l := range c.levels {
+		if l.noise == nil {
+			return nil, nil, fmt.Errorf("taking curves: %w", dp.ErrSpent)
+		}
+		if err := l.noise.AddTo(l.sums); err != nil {
+			return nil, nil, fmt.Errorf("adding noise: %w", err)
+		}
+	}
+	levels, nodes := state(c.levels)
+	c.levels = nil // what is stated shares their memory, and is no longer raw
+	return levels, nodes, nil
+}
+
+// erase forgets whatever sums and noise are left.
+func (c *curves) erase() {
+	for _, l := range c.levels {
+		clear(l.sums)
+		if l.noise != nil {
+			l.noise.Erase()
+		}
+	}
+	c.levels, c.taken = nil, true
 }

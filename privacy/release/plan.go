@@ -3,7 +3,6 @@ package release
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 
@@ -62,7 +61,7 @@ func (p Plan) IsZero() bool {
 	return len(p.Levels) == 0 && p.YearlyCap == 0 && p.Delta == "" && p.Watermark == 0
 }
 
-// Validate checks the plan.
+// Validate checks the plan; the error is ErrPlan, with what is wrong.
 func (p Plan) Validate() error {
 	if len(p.Levels) == 0 || len(p.Levels) > 16 {
 		return fmt.Errorf("%w: between 1 and 16 levels", ErrPlan)
@@ -84,7 +83,7 @@ func (p Plan) Validate() error {
 	if day > p.YearlyCap {
 		return fmt.Errorf("%w: a day costs more than the yearly cap", ErrPlan)
 	}
-	if d, err := strconv.ParseFloat(p.Delta, 64); err != nil || !(d > 0 && d < 1e-3) || math.IsNaN(d) {
+	if d, err := strconv.ParseFloat(p.Delta, 64); err != nil || !(d > 0 && d < 1e-3) {
 		return fmt.Errorf("%w: delta must lie between 0 and 1e-3", ErrPlan)
 	}
 	if p.Watermark < time.Hour || p.Watermark > 30*24*time.Hour {

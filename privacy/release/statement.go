@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/dp"
@@ -59,7 +60,7 @@ type LevelBody struct {
 }
 
 // NodeBody is one node's noisy curve: 48 sums of clipped half-hours in Wh plus
-// noise, unbiased for the clipped sums; they may be negative.
+// noise, from 00:00 UTC on, unbiased for the clipped sums; they may be negative.
 type NodeBody struct {
 	ID                string  `json:"id"`
 	Parent            string  `json:"parent,omitempty"`
@@ -75,10 +76,18 @@ const statement = "For any single household (one occupancy of one home, all its 
 // signatureLabel separates a release's signature from every other.
 const signatureLabel = "wattveil release v1\x00"
 
-// ErrSignature says that a release is not what its hub signed.
-var ErrSignature = errors.New("release: signature does not verify")
+// version is that of Body.
+const version = 1
 
-// Encode returns the canonical form.
+var (
+	// ErrSignature says that a release is not what its hub signed.
+	ErrSignature = errors.New("release: signature does not verify")
+	// ErrFormat says that a release is signed but not of the form that this
+	// version writes.
+	ErrFormat = errors.New("release: malformed or unknown format")
+)
+
+// Encode returns the canonical form: the one JSON text of a Body.
 func (b Body) Encode() ([]byte, error) {
 	var buf bytes.Buffer
 	e := json.NewEncoder(&buf)
@@ -89,21 +98,77 @@ func (b Body) Encode() ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
-// Sign signs a release's canonical form.
+// Sign signs a release's canonical form: Ed25519 (RFC 8032) over
+// "wattveil release v1", a zero byte, and the form.
 func Sign(key ed25519.PrivateKey, body []byte) []byte {
 	return ed25519.Sign(key, append([]byte(signatureLabel), body...))
 }
 
-// Verify checks a signed release and returns what it says.
+// Verify checks a signed release and returns what it says. It takes nothing but
+// what Encode writes, so that one release has one text: no unknown or repeated
+// field, no other order, nothing after the end. The error is ErrSignature or
+// ErrFormat.
 func Verify(key ed25519.PublicKey, body, signature []byte) (Body, error) {
 	if len(key) != ed25519.PublicKeySize || !ed25519.Verify(key, append([]byte(signatureLabel), body...), signature) {
 		return Body{}, ErrSignature
 	}
 	var b Body
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&b); err != nil {
-		return Body{}, fmt.Errorf("reading release: %w", err)
+	if err := json.Unmarshal(body, &b); err != nil {
+		return Body{}, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	if canonical, err := b.Encode(); err != nil || b.Version != version || !bytes.Equal(canonical, body) {
+		return Body{}, ErrFormat
 	}
 	return b, nil
+}
+
+// body states the noisy curves of a day.
+func (e *Engine[T]) body(day meter.Day, levels []LevelBody, nodes []NodeBody) (Body, error) {
+	cost, err := e.Plan.DayRho()
+	if err != nil {
+		return Body{}, fmt.Errorf("pricing a day: %w", err)
+	}
+	b := Body{
+		Version: version, ID: ID(day), Origin: e.Origin, Product: Product, Day: day.String(), Unit: "Wh", IntervalSeconds: IntervalSeconds,
+		Guarantee: Guarantee{
+			PrivacyUnit: "household-day (UTC)", Neighbours: "add/remove", Mechanism: "discrete Gaussian on L2-clipped integer vectors",
+			RhoNano: uint64(cost), Delta: e.Plan.Delta, YearlyCapRhoNano: uint64(e.Plan.YearlyCap), Statement: statement,
+		},
+		Levels: levels, Nodes: nodes,
+	}
+	if b.Guarantee.Epsilon, err = e.Plan.Epsilon(cost); err != nil {
+		return Body{}, fmt.Errorf("stating epsilon: %w", err)
+	}
+	if b.Guarantee.YearlyCapEpsilon, err = e.Plan.Epsilon(e.Plan.YearlyCap); err != nil {
+		return Body{}, fmt.Errorf("stating epsilon: %w", err)
+	}
+	return b, nil
+}
+
+// state states levels and nodes as they stand. What it returns shares their
+// memory.
+func state(levels []level) ([]LevelBody, []NodeBody) {
+	stated, nodes := make([]LevelBody, 0, len(levels)), []NodeBody{}
+	for _, l := range levels {
+		stated = append(stated, LevelBody{
+			Level: l.depth, Kind: l.plan.Kind, RhoNano: uint64(l.plan.Rho), ClipWh: l.plan.ClipWh, Sigma2: l.variance, SigmaWh: rootUp(l.variance.Rat()),
+		})
+		for i, n := range l.nodes {
+			nodes = append(nodes, NodeBody{
+				ID: n.ID, Parent: n.Parent, Level: n.Level, UsagePointsPublic: n.UsagePoints, Wh: l.sums[i*Intervals : (i+1)*Intervals],
+			})
+		}
+	}
+	return stated, nodes
+}
+
+// rootUp is the least integer whose square is at least r, which is not negative.
+func rootUp(r *big.Rat) int64 {
+	n := new(big.Int).Add(r.Num(), r.Denom())
+	n.Sub(n, big.NewInt(1)).Quo(n, r.Denom()) // r rounded up
+	root := new(big.Int).Sqrt(n)
+	if new(big.Int).Mul(root, root).Cmp(n) < 0 {
+		root.Add(root, big.NewInt(1))
+	}
+	return root.Int64()
 }

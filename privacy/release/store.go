@@ -13,9 +13,11 @@ import (
 
 // Errors.
 var (
-	// ErrWindowClosed says that a day takes no more contributions.
+	// ErrWindowClosed says that a day takes no more contributions, or that a
+	// window is not in the state that a step needs.
 	ErrWindowClosed = errors.New("release: window closed")
-	// ErrOverBudget says that a reservation would exceed the year's cap.
+	// ErrOverBudget says that a reservation would exceed the year's cap. Its text
+	// depends on no reading.
 	ErrOverBudget = errors.New("release: over budget")
 	// ErrNotFound says that there is no such window or release.
 	ErrNotFound = errors.New("release: not found")
@@ -65,7 +67,7 @@ type Published struct {
 // Tx is what publishing needs of the sequencing transaction.
 type Tx interface {
 	ledger.Tx
-	// PutRelease stores a release; its ID must be new.
+	// PutRelease stores a release; its ID must be new, or it is an error.
 	PutRelease(ctx context.Context, p Published) error
 	// MoveWindow moves a window from one state to the next; ErrWindowClosed if it
 	// is not in from.
@@ -74,18 +76,21 @@ type Tx interface {
 
 // Node is a node of the public grid tree.
 type Node struct {
-	ID, Parent  string
-	Level       int
+	ID, Parent  string // Parent is empty for a root
+	Level       int    // steps below the root
 	Kind        string
 	UsagePoints uint64 // registered at or below it: public, from the asset register
 }
 
 // Store is what this package reads and writes outside the sequencing
-// transaction. Every write is durable at return. Safe for concurrent use.
+// transaction. Every write is durable at return, and reads see what is committed
+// alone. Safe for concurrent use, by several processes, too. Package releasetest
+// holds its contract as tests.
 type Store interface {
 	// Window returns a day's window or ErrNotFound; PutWindow adds one unless the
-	// day has one already; Windows lists those before WindowClosed, oldest first;
-	// LastWindow returns the latest day that has one, or ErrNotFound.
+	// day has one already, which it leaves as it is; Windows lists those before
+	// WindowClosed, oldest first; LastWindow returns the latest day that has one,
+	// closed ones included, or ErrNotFound.
 	Window(ctx context.Context, day meter.Day) (Window, error)
 	PutWindow(ctx context.Context, w Window) error
 	Windows(ctx context.Context) ([]Window, error)
@@ -93,34 +98,38 @@ type Store interface {
 
 	// BeginClosing moves a window from open to closing, after the transactions
 	// that are adding contributions to it have ended; harmless when it is closing
-	// already.
+	// already, ErrWindowClosed when it is further, ErrNotFound without one.
 	BeginClosing(ctx context.Context, day meter.Day) error
 	// Reserve spends budget in one transaction that locks the year, and counts
-	// the window's attempt; ErrOverBudget spends nothing.
+	// the window's attempt. It spends and counts nothing when it fails:
+	// ErrOverBudget above the year's cap, ErrWindowClosed if the window is not
+	// closing, some other error for an ID that was used before.
 	Reserve(ctx context.Context, r Reservation) error
 	// EndClosing deletes the spool and the wrapped key of a published window and
-	// moves it to closed.
+	// moves it to closed; harmless when it is closed already, ErrWindowClosed
+	// when it is not published.
 	EndClosing(ctx context.Context, day meter.Day) error
-	// GiveUp moves a closing window to published without a release.
+	// GiveUp moves a closing window to published without a release;
+	// ErrWindowClosed if it is not closing.
 	GiveUp(ctx context.Context, day meter.Day) error
 
 	// SpoolKeys returns the wraps of a window's spool keys.
 	SpoolKeys(ctx context.Context, day meter.Day) ([]seal.SpoolKeyWrap, error)
-	// SpoolRecords calls yield with every record of a window, in any order.
+	// SpoolRecords calls yield with every record of a window, in any order, and
+	// returns the first error of yield, wrapped or as it is. A window's spool need
+	// not fit into memory.
 	SpoolRecords(ctx context.Context, day meter.Day, yield func(seal.SpoolRecord) error) error
-	// WriterKeys returns the registered Ed25519 keys of writers.
+	// WriterKeys returns the registered Ed25519 keys of writers; those that are
+	// not registered are absent.
 	WriterKeys(ctx context.Context, ids []seal.WriterID) (map[seal.WriterID][]byte, error)
-	// Nodes returns the public grid tree, parents first.
+	// Nodes returns the public grid tree, parents first, nodes without usage
+	// points included.
 	Nodes(ctx context.Context) ([]Node, error)
 	// HouseholdNodes returns, for every household that lives somewhere during the
-	// day, the leaf node that it counts in: that of its first usage point by
-	// name, from the register alone. Erased households are absent.
+	// day, the node that it counts in: that of its first usage point by name, from
+	// the register alone. Erased households are absent.
 	HouseholdNodes(ctx context.Context, day meter.Day) (map[consent.Household]string, error)
-	// PutConflict reports intervals stated twice with the same revision.
+	// PutConflict reports intervals stated twice with the same revision; saying
+	// it again is harmless.
 	PutConflict(ctx context.Context, point meter.UsagePoint, day meter.Day, intervals int, seenAt int64) error
-}
-
-// Ledger sequences leaves; *ledger.Sequencer is one.
-type Ledger[T Tx] interface {
-	Propose(ctx context.Context, requestID string, fn func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error)) (ledger.Receipt, error)
 }

@@ -2,78 +2,47 @@ package release
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/seal"
 )
 
-// Config is what an Engine is handed.
-type Config[T Tx] struct {
-	Store  Store
-	Ledger Ledger[T]
-	Keys   seal.Wrapper
-	Signer ed25519.PrivateKey
-	Plan   Plan // validated
-	Origin string
-	Now    func() time.Time
-	Rand   io.Reader // window keys and nothing else; noise has a source of its own
-	Log    *slog.Logger
-}
-
-// Engine opens windows, closes days, and publishes. Safe for concurrent use;
-// days close one at a time.
-type Engine[T Tx] struct {
-	Config[T]
-
-	mu      sync.RWMutex
-	windows map[meter.Day]seal.PublicKey // of windows seen open
-
-	closing sync.Mutex
-}
-
-// NewEngine returns an engine.
-func NewEngine[T Tx](c Config[T]) *Engine[T] {
-	return &Engine[T]{Config: c, windows: make(map[meter.Day]seal.PublicKey)}
-}
-
 // KeyName is the key service's key that wraps a day's window key.
 func KeyName(day meter.Day) string { return "window-" + day.String() }
 
-// due reports whether a day's watermark has passed.
-func (e *Engine[T]) due(day meter.Day, now time.Time) bool {
-	return now.Unix() >= day.End()+int64(e.Plan.Watermark/time.Second)
-}
-
-// Window returns the public key that contributions of the day are sealed to,
-// making the window when the day has none yet, or ErrWindowClosed. A day opens
-// at most one day ahead of the clock. The answer may be outlived by the window:
-// storing a contribution checks its state again, in the storing transaction.
+// Window returns the public key that contributions of the day are sealed to, or
+// ErrWindowClosed. A day opens at most one day ahead of the clock; when it has no
+// window yet, the windows up to it are made, so that the schedule has no gap. The
+// first call of all begins the schedule, with the first day that is not due; days
+// before that one are closed for good.
+//
+// The answer may be outlived by the window: storing a contribution checks its
+// state again, in the storing transaction.
 func (e *Engine[T]) Window(ctx context.Context, day meter.Day) (seal.PublicKey, error) {
 	now := e.Now()
 	if e.due(day, now) || day > meter.DayOf(now.Unix())+1 {
 		return seal.PublicKey{}, ErrWindowClosed
 	}
-	e.mu.RLock()
-	key, ok := e.windows[day]
-	e.mu.RUnlock()
-	if ok {
+	if key, ok := e.cached(day); ok {
 		return key, nil
 	}
-	w, err := e.ensure(ctx, day)
+	e.opening.Lock() // one caller makes the window, and those who came with it find it made
+	defer e.opening.Unlock()
+	if key, ok := e.cached(day); ok {
+		return key, nil
+	}
+	w, err := e.scheduled(ctx, day, now)
 	if err != nil {
 		return seal.PublicKey{}, err
 	}
 	if w.State != WindowOpen {
 		return seal.PublicKey{}, ErrWindowClosed
 	}
-	if key, err = seal.ParsePublicKey(w.PublicKey); err != nil {
+	key, err := seal.ParsePublicKey(w.PublicKey)
+	if err != nil {
 		return seal.PublicKey{}, fmt.Errorf("reading window key: %w", err)
 	}
 	e.mu.Lock()
@@ -82,45 +51,118 @@ func (e *Engine[T]) Window(ctx context.Context, day meter.Day) (seal.PublicKey, 
 	return key, nil
 }
 
-// ensure returns the day's window, making it when there is none. Of two
-// processes that make one at the same moment the first to store it wins.
-func (e *Engine[T]) ensure(ctx context.Context, day meter.Day) (Window, error) {
+func (e *Engine[T]) cached(day meter.Day) (seal.PublicKey, bool) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	key, ok := e.windows[day]
+	return key, ok
+}
+
+// forgetDue drops the cached keys of days that take no more contributions,
+// whoever closed them.
+func (e *Engine[T]) forgetDue(now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for day := range e.windows {
+		if e.due(day, now) {
+			delete(e.windows, day)
+		}
+	}
+}
+
+// scheduled returns the day's window, extending the schedule to it.
+func (e *Engine[T]) scheduled(ctx context.Context, day meter.Day, now time.Time) (Window, error) {
 	w, err := e.Store.Window(ctx, day)
 	if !errors.Is(err, ErrNotFound) {
-		return w, err
+		return w, reading("window", err)
 	}
+	last, err := e.Store.LastWindow(ctx)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		last = day
+		for !e.due(last, now) {
+			last--
+		}
+	case err != nil:
+		return Window{}, reading("schedule", err)
+	}
+	if day <= last { // from before the schedule began
+		return Window{}, ErrWindowClosed
+	}
+	for d := last.Next(); d <= day; d = d.Next() {
+		if err := e.create(ctx, d); err != nil {
+			return Window{}, err
+		}
+	}
+	w, err = e.Store.Window(ctx, day)
+	return w, reading("window", err)
+}
+
+// fillSchedule makes the windows of due days after the last one there is.
+func (e *Engine[T]) fillSchedule(ctx context.Context, now time.Time) error {
+	e.opening.Lock()
+	defer e.opening.Unlock()
+	last, err := e.Store.LastWindow(ctx)
+	if errors.Is(err, ErrNotFound) { // it has not begun
+		return nil
+	}
+	if err != nil {
+		return reading("schedule", err)
+	}
+	for day := last.Next(); e.due(day, now); day = day.Next() {
+		if err := e.create(ctx, day); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// create makes the day's window. Of two processes that make one at the same moment
+// the first to store it wins.
+func (e *Engine[T]) create(ctx context.Context, day meter.Day) error {
 	private, err := seal.NewPrivateKey(e.Rand)
 	if err != nil {
-		return Window{}, fmt.Errorf("making window key: %w", err)
+		return fmt.Errorf("making window key: %w", err)
 	}
 	if err := e.Keys.CreateKey(ctx, KeyName(day)); err != nil {
-		return Window{}, fmt.Errorf("making key for window: %w", err)
+		return fmt.Errorf("making key for window: %w", err)
 	}
 	seed := private.Seed()
 	wrapped, err := e.Keys.Wrap(ctx, KeyName(day), []seal.Item{{Context: []byte(KeyName(day)), Data: seed}})
 	clear(seed)
 	if err != nil {
-		return Window{}, fmt.Errorf("wrapping window key: %w", err)
+		return fmt.Errorf("wrapping window key: %w", err)
 	}
-	if err := e.Store.PutWindow(ctx, Window{Day: day, State: WindowOpen, PublicKey: private.Public().Bytes(), WrappedPrivate: wrapped[0]}); err != nil {
-		return Window{}, fmt.Errorf("storing window: %w", err)
+	err = e.Store.PutWindow(ctx, Window{Day: day, State: WindowOpen, PublicKey: private.Public().Bytes(), WrappedPrivate: wrapped[0]})
+	if err != nil {
+		return fmt.Errorf("storing window: %w", err)
 	}
-	return e.Store.Window(ctx, day)
+	return nil
 }
 
-// forget drops a closed day's cached key.
-func (e *Engine[T]) forget(day meter.Day) {
-	e.mu.Lock()
-	delete(e.windows, day)
-	e.mu.Unlock()
-}
-
-// open unwraps the private key of a window.
+// open unwraps the private key of a window. It must be the one that
+// contributions were sealed to: a public key that somebody put in its place
+// ends the closing.
 func (e *Engine[T]) open(ctx context.Context, w Window) (seal.PrivateKey, error) {
 	seed, err := e.Keys.Unwrap(ctx, KeyName(w.Day), []seal.Item{{Context: []byte(KeyName(w.Day)), Data: w.WrappedPrivate}})
 	if err != nil {
 		return seal.PrivateKey{}, fmt.Errorf("unwrapping window key: %w", err)
 	}
 	defer clear(seed[0])
-	return seal.ParsePrivateKey(seed[0])
+	private, err := seal.ParsePrivateKey(seed[0])
+	if err != nil {
+		return seal.PrivateKey{}, fmt.Errorf("reading window key: %w", err)
+	}
+	public, err := seal.ParsePublicKey(w.PublicKey)
+	if err != nil || !public.Equal(private.Public()) {
+		return seal.PrivateKey{}, fmt.Errorf("reading window key: %w", seal.ErrKey)
+	}
+	return private, nil
+}
+
+func reading(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", what, err)
+	}
+	return nil
 }

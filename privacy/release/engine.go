@@ -1,0 +1,76 @@
+package release
+
+import (
+	"context"
+	"crypto/ed25519"
+	"hash/maphash"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/seal"
+)
+
+// Config is what an Engine is handed.
+type Config[T Tx] struct {
+	Store  Store
+	Ledger Ledger[T]
+	Keys   seal.Wrapper
+	Signer ed25519.PrivateKey
+	Plan   Plan   // validated
+	Origin string // of the hub, as in its ledger
+	Now    func() time.Time
+	Rand   io.Reader    // window keys and nothing else; noise has a source of its own
+	Log    *slog.Logger // nil means none
+}
+
+// Ledger sequences leaves; *ledger.Sequencer is one.
+type Ledger[T Tx] interface {
+	Propose(ctx context.Context, requestID string, fn func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error)) (ledger.Receipt, error)
+}
+
+// Engine opens windows, closes days, and publishes. It is safe for concurrent
+// use; days close one at a time.
+//
+// Several engines over one store publish a day once: whoever commits first. But
+// each of them pays for the noise that it draws, so one process should do the
+// closing.
+type Engine[T Tx] struct {
+	Config[T]
+
+	mu      sync.RWMutex
+	windows map[meter.Day]seal.PublicKey // of windows seen open, until they are due
+	opening sync.Mutex                   // held while the schedule is extended
+
+	closing    sync.Mutex
+	unrecorded map[meter.Day]signed // guarded by closing: paid for, and not yet known to be published
+
+	seed   maphash.Seed
+	atOnce int // households whose contributions are in memory together
+}
+
+// householdsAtOnce bounds the memory of a closing: their contributions take
+// about 1 KiB for every series of 96 intervals.
+const householdsAtOnce = 1 << 16
+
+// NewEngine returns an engine.
+func NewEngine[T Tx](c Config[T]) *Engine[T] {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Engine[T]{
+		Config:     c,
+		windows:    make(map[meter.Day]seal.PublicKey),
+		unrecorded: make(map[meter.Day]signed),
+		seed:       maphash.MakeSeed(),
+		atOnce:     householdsAtOnce,
+	}
+}
+
+// due reports whether a day's watermark has passed.
+func (e *Engine[T]) due(day meter.Day, now time.Time) bool {
+	return now.Unix() >= day.End()+int64(e.Plan.Watermark/time.Second)
+}
