@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 
+	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/server/store"
 )
@@ -17,17 +19,20 @@ type auditService struct {
 
 // ListEvents lists the events that concern the caller, newest first.
 func (a *auditService) ListEvents(ctx context.Context, req *wattveilv1.ListEventsRequest) (*wattveilv1.ListEventsResponse, error) {
-	size, err := pageSize(req.GetPageSize())
+	size, err := page(req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
+	if _, err := meter.ParseUtility(req.GetKind()); err != nil && req.GetKind() != "" { // one alphabet for all names
+		return nil, badName("kind")
+	}
 	owner := ownerOf(caller(ctx))
-	page, next, err := a.store.ListEvents(ctx, owner, ledger.Kind(req.GetKind()), req.GetPageToken(), size)
+	events, next, err := a.store.ListEvents(ctx, owner, ledger.Kind(req.GetKind()), req.GetPageToken(), size)
 	if err != nil {
 		return nil, err
 	}
 	resp := &wattveilv1.ListEventsResponse{NextPageToken: next}
-	for _, e := range page {
+	for _, e := range events {
 		p, err := ledger.DecodePayload(e.Payload)
 		if err != nil {
 			return nil, err
@@ -48,13 +53,13 @@ func (a *auditService) GetReceipt(ctx context.Context, req *wattveilv1.GetReceip
 		return nil, err
 	}
 	p := caller(ctx)
-	switch {
-	case p.Kind == RegulatorKind:
-	case p.Kind == HouseholdKind && e.Subject == p.ID:
-	case p.Kind == RecipientKind && e.Recipient == p.ID && e.Kind != ledger.KindConsentRequest:
-		// A request's payload names the household asked, or nobody: it would tell a
-		// third party whether somebody lives at the usage point.
-	default:
+	mine := p.Kind == RegulatorKind || p.Kind == HouseholdKind && e.Subject == p.ID
+	if p.Kind == RecipientKind && e.Recipient == p.ID {
+		if mine, err = a.recipientMay(ctx, e); err != nil {
+			return nil, err
+		}
+	}
+	if !mine {
 		return nil, store.ErrNotFound
 	}
 	r, err := receiptToWire(ctx, a.store, ledger.Receipt{Index: e.Index, Leaf: e.Leaf, Payload: e.Payload, Nonce: e.Nonce})
@@ -62,6 +67,25 @@ func (a *auditService) GetReceipt(ctx context.Context, req *wattveilv1.GetReceip
 		return nil, err
 	}
 	return &wattveilv1.GetReceiptResponse{Receipt: r}, nil
+}
+
+// recipientMay says whether a recipient may see the payload of an event that
+// names it. The payloads of a consent name the household from the request on,
+// or nobody: before it is granted they would tell a third party whether somebody
+// lives at the usage point, and who has said no.
+func (a *auditService) recipientMay(ctx context.Context, e ledger.Entry) (bool, error) {
+	switch e.Kind {
+	case ledger.KindConsentRequest, ledger.KindConsentDeny:
+		return false, nil
+	case ledger.KindConsentExpire:
+		payload, err := ledger.DecodePayload(e.Payload)
+		if err != nil {
+			return false, err
+		}
+		c, err := a.store.ConsentOf(ctx, store.Owner{Recipient: consent.Recipient(e.Recipient)}, consent.ID(payload.Consent))
+		return err == nil && c.DecidedAt != 0, err
+	}
+	return true, nil
 }
 
 // GetCheckpoint returns the newest signed checkpoint.

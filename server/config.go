@@ -93,8 +93,8 @@ type IngestConfig struct {
 	// SlowReader is how long an answer may wait for its client to read it before
 	// the stream is ended; 30 s if zero.
 	SlowReader time.Duration `yaml:"slow_reader"`
-	// FutureSlack is how far an interval may end after the hub's clock; 5 min if
-	// zero.
+	// FutureSlack is how far an interval may end after the hub's clock, at most a
+	// day; 5 min if zero.
 	FutureSlack time.Duration `yaml:"future_slack"`
 }
 
@@ -198,6 +198,9 @@ func (c *Config) Validate() error {
 	if err := c.HTTP.validate("http"); err != nil {
 		return err
 	}
+	if c.HTTP.Cert == "" && c.HTTP.ClientCA != "" {
+		return fail("http.client_ca needs cert and key: without TLS there are no client certificates")
+	}
 	if c.HTTP.Cert == "" && !loopback(c.HTTP.Listen) {
 		return fail("http without a certificate must listen on a loopback address")
 	}
@@ -205,7 +208,7 @@ func (c *Config) Validate() error {
 		return fail("roles: this version runs all roles in one process (%s)", strings.Join(roleNames, ", "))
 	}
 	if in := c.Ingest; in.Committers < 1 || in.Committers > 64 || in.MaxMessageBytes < 4096 || in.MaxMessageBytes > 64<<20 ||
-		in.StreamWindow < 1 || in.StreamWindow > 1024 || in.SlowReader < 0 || in.FutureSlack < 0 {
+		in.StreamWindow < 1 || in.StreamWindow > 1024 || in.SlowReader < 0 || in.FutureSlack < 0 || in.FutureSlack > maxFutureSlack {
 		return fail("ingest: a bound is out of range")
 	}
 	if strings.HasPrefix(c.Store, "sqlite:") && c.Ingest.Committers > 1 {
@@ -216,6 +219,10 @@ func (c *Config) Validate() error {
 	}
 	return nil
 }
+
+// maxFutureSlack is as far ahead as a day's window opens: what lies beyond it
+// would be stored and never enter a total.
+const maxFutureSlack = 24 * time.Hour
 
 var roleNames = []string{"ingest", "release", "access", "keyguard", "ledger", "portal"}
 

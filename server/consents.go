@@ -41,7 +41,11 @@ func (c *consentService) RequestConsent(ctx context.Context, req *wattveilv1.Req
 
 // GetConsent shows one consent to its household or its recipient.
 func (c *consentService) GetConsent(ctx context.Context, req *wattveilv1.GetConsentRequest) (*wattveilv1.GetConsentResponse, error) {
-	got, err := c.store.ConsentOf(ctx, ownerOf(caller(ctx)), consent.ID(req.GetConsentId()))
+	id, err := consent.ParseID(req.GetConsentId())
+	if err != nil {
+		return nil, err
+	}
+	got, err := c.store.ConsentOf(ctx, ownerOf(caller(ctx)), id)
 	if err != nil {
 		return nil, err
 	}
@@ -50,16 +54,16 @@ func (c *consentService) GetConsent(ctx context.Context, req *wattveilv1.GetCons
 
 // ListConsents lists the caller's consents, newest first.
 func (c *consentService) ListConsents(ctx context.Context, req *wattveilv1.ListConsentsRequest) (*wattveilv1.ListConsentsResponse, error) {
-	size, err := pageSize(req.GetPageSize())
+	size, err := page(req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
-	page, next, err := c.store.ListConsents(ctx, ownerOf(caller(ctx)), req.GetPageToken(), size)
+	consents, next, err := c.store.ListConsents(ctx, ownerOf(caller(ctx)), req.GetPageToken(), size)
 	if err != nil {
 		return nil, err
 	}
 	resp := &wattveilv1.ListConsentsResponse{NextPageToken: next}
-	for _, p := range page {
+	for _, p := range consents {
 		resp.Consents = append(resp.Consents, consentToWire(p))
 	}
 	return resp, nil
@@ -142,15 +146,29 @@ func ownerOf(p Principal) store.Owner {
 	}
 }
 
-func pageSize(n int32) (int, error) {
+// page checks what a caller says about a page, and returns how many rows it has.
+func page(size int32, token string) (int, error) {
 	switch {
-	case n == 0:
-		return 100, nil
-	case n < 0 || n > 500:
+	case size < 0 || size > 500:
 		return 0, invalid("bad_page_size", "a page holds 1 to 500 rows")
+	case !plain(token):
+		return 0, store.ErrPage
+	case size == 0:
+		return 100, nil
 	default:
-		return int(n), nil
+		return int(size), nil
 	}
+}
+
+// plain accepts texts of up to 256 visible ASCII characters: what tokens and
+// identifiers of ours are made of, and what every database takes.
+func plain(s string) bool {
+	for _, c := range []byte(s) {
+		if c < '!' || c > '~' {
+			return false
+		}
+	}
+	return len(s) <= 256
 }
 
 func termsFromWire(t *wattveilv1.Terms) (consent.Terms, error) {

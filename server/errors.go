@@ -35,12 +35,7 @@ func invalid(reason, words string) error {
 
 // errorTable turns core errors into what callers see; the first match wins.
 // What is not in it is internal: callers get no detail, the log does.
-var errorTable = []struct {
-	core   error
-	code   codes.Code
-	reason string
-	words  string
-}{
+var errorTable = []tableRow{
 	{errBadCertificate, codes.Unauthenticated, "unknown_certificate", "the client certificate names no known caller"},
 	{errBadSession, codes.Unauthenticated, "session_ended", "the session is unknown or has ended"},
 	{consent.ErrNotFound, codes.NotFound, "not_found", "there is no such thing for this caller"},
@@ -52,22 +47,57 @@ var errorTable = []struct {
 	{consent.ErrNothingToGrant, codes.FailedPrecondition, "nothing_to_grant", "the request names no usage point of this household"},
 	{consent.ErrAccess, codes.InvalidArgument, "bad_access", "the access is not well formed"},
 	{consent.ErrIdentifier, codes.InvalidArgument, "bad_name", "a name is not well formed"},
+	{consent.ErrPermitExpired, codes.FailedPrecondition, "access_stale", "this access was recorded too long ago; ask again with a new request id"},
 	{ledger.ErrUnsigned, codes.Unavailable, "recorded_not_signed", "the event is recorded but its checkpoint is not signed yet; repeat the request with the same id"},
+	{ledger.ErrUnknownOutcome, codes.Unavailable, "outcome_unknown", "it is not known whether this happened; repeat the request with the same id"},
+	{ledger.ErrNotRecorded, codes.Unavailable, "not_recorded", "nothing was recorded; repeat the request"},
 	{ledger.ErrClosed, codes.Unavailable, "closing", "the hub is stopping"},
+	{ledger.ErrNoEntry, codes.NotFound, "not_found", "there is no such thing for this caller"},
+	{ledger.ErrErased, codes.NotFound, "not_found", "there is no such thing for this caller"},
+	{ledger.ErrNoSubjectKey, codes.NotFound, "not_found", "there is no such thing for this caller"},
+	{ledger.ErrNoCheckpoint, codes.Unavailable, "recorded_not_signed", "no checkpoint is signed yet; try again later"},
 	{keyguard.ErrSpent, codes.AlreadyExists, "access_spent", "this access was answered before; ask again with a new request id"},
 	{keyguard.ErrStale, codes.FailedPrecondition, "access_stale", "this access was recorded too long ago; ask again with a new request id"},
+	{keyguard.ErrTooMany, codes.ResourceExhausted, "range_too_large", "more keys than one answer may hold; ask for a shorter range"},
 	{release.ErrNotFound, codes.NotFound, "not_found", "there is no such release"},
 	{seal.ErrUnavailable, codes.Unavailable, "key_service_unavailable", "the key service cannot be reached; try again later"},
 	{seal.ErrKeyGone, codes.NotFound, "key_gone", "the key of this data is destroyed"},
 	{store.ErrNotFound, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{store.ErrConflict, codes.FailedPrecondition, "conflict", "this contradicts what is already registered"},
+	{store.ErrPage, codes.InvalidArgument, "bad_page_token", "the page token is not one that this hub gave"},
 	{store.ErrUnavailable, codes.Unavailable, "store_unavailable", "the store cannot be reached; try again later"},
+	{store.ErrRetry, codes.Unavailable, "store_busy", "nothing was stored; try again"},
 	{context.DeadlineExceeded, codes.DeadlineExceeded, "deadline", "the call took too long"},
 	{context.Canceled, codes.Canceled, "canceled", "the call was cancelled"},
 }
 
+type tableRow struct {
+	core   error
+	code   codes.Code
+	reason string
+	words  string
+}
+
+// transport says what gRPC itself and the REST gateway find wrong with a call,
+// by their code. Their own words are not passed on: they may quote the message.
+var transport = map[codes.Code]struct {
+	code   codes.Code
+	reason string
+	words  string
+}{
+	codes.ResourceExhausted: {codes.ResourceExhausted, "message_too_large", "the message is larger than the hub takes"},
+	codes.Internal:          {codes.InvalidArgument, "malformed_message", "the message does not parse"},
+	codes.InvalidArgument:   {codes.InvalidArgument, "malformed_message", "the message does not parse"},
+	codes.NotFound:          {codes.NotFound, "no_such_call", "there is no such call or service"},
+	codes.Unimplemented:     {codes.Unimplemented, "no_such_call", "there is no such call or service"},
+	codes.Canceled:          {codes.Canceled, "canceled", "the call was cancelled"},
+	codes.DeadlineExceeded:  {codes.DeadlineExceeded, "deadline", "the call took too long"},
+	codes.Unavailable:       {codes.Unavailable, "unavailable", "the connection is gone; try again"},
+}
+
 // toStatus turns any error into a gRPC status with an ErrorInfo, and reports
-// whether it was unexpected and belongs into the log.
+// whether it was unexpected and belongs into the log. A status that is one of
+// its own answers already comes back as it is.
 func toStatus(err error) (out error, internal bool) {
 	if err == nil {
 		return nil, false
@@ -85,10 +115,27 @@ func toStatus(err error) (out error, internal bool) {
 			return withReason(row.code, row.reason, row.words), row.code == codes.Unavailable
 		}
 	}
-	if s, ok := status.FromError(err); ok && s.Code() != codes.Unknown {
-		return err, false
+	var carried interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &carried) {
+		s := carried.GRPCStatus()
+		if reasonOf(s) != "" {
+			return s.Err(), false
+		}
+		if t, ok := transport[s.Code()]; ok {
+			return withReason(t.code, t.reason, t.words), false
+		}
 	}
 	return withReason(codes.Internal, "internal", "the hub could not do this; its log says why"), true
+}
+
+// reasonOf returns the reason of a status that withReason made, or "".
+func reasonOf(s *status.Status) string {
+	for _, d := range s.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == errorDomain {
+			return info.GetReason()
+		}
+	}
+	return ""
 }
 
 func withReason(code codes.Code, reason, words string) error {

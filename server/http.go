@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,7 +12,10 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/proto"
@@ -63,8 +67,15 @@ func serveAlive(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// serveReady says whether the store answers, so that a balancer sends work here.
+// serveReady says whether the store answers and the hub takes work, so that a
+// balancer sends some here.
 func (h *Hub) serveReady(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-h.stopping:
+		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "stopping"})
+		return
+	default:
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
 	if err := h.store.Ping(ctx); err != nil {
@@ -73,6 +84,17 @@ func (h *Hub) serveReady(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
+// writeError answers as the REST door does: a google.rpc.Status in JSON.
+func writeError(w http.ResponseWriter, httpCode int, err error) {
+	b, merr := protojson.Marshal(status.Convert(err).Proto())
+	if merr != nil { // a status always marshals
+		b = nil
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(httpCode)
+	_, _ = w.Write(b)
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {
@@ -95,6 +117,11 @@ func restHandler(ctx context.Context, conn *grpc.ClientConn) (http.Handler, erro
 				md.Set(internalPrincipal, kindName(p.Kind)+"/"+p.ID)
 			}
 			return md
+		}),
+		// What the gateway itself finds wrong gets a reason too.
+		runtime.WithErrorHandler(func(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
+			out, _ := toStatus(err)
+			runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, out)
 		}),
 	)
 	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
@@ -129,19 +156,26 @@ func edge(next http.Handler, log *slog.Logger) http.Handler {
 			hd.Set("Strict-Transport-Security", "max-age=31536000")
 			p, err := principalOf(*r.TLS)
 			if err != nil {
-				writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "unknown_certificate"})
+				out, _ := toStatus(err)
+				writeError(w, http.StatusUnauthorized, out)
 				return
 			}
 			r = r.WithContext(withPrincipal(r.Context(), p))
 		}
 		defer func() {
 			if v := recover(); v != nil {
-				log.LogAttrs(r.Context(), slog.LevelError, "panic in page", slog.String("route", r.Pattern))
+				if v != http.ErrAbortHandler { //nolint:errorlint // a panic's value, compared as net/http does
+					log.LogAttrs(r.Context(), slog.LevelError, "panic", slog.String("in", r.Pattern), slog.String("type", fmt.Sprintf("%T", v)), slog.Any("stack", stack()))
+				}
 				panic(http.ErrAbortHandler)
 			}
 		}()
 		if strings.HasPrefix(r.URL.Path, "/v1/") {
 			hd.Set("Cache-Control", "no-store")
+		}
+		if r.ContentLength > maxHTTPBody {
+			writeError(w, http.StatusRequestEntityTooLarge, withReason(codes.ResourceExhausted, "message_too_large", "the message is larger than the hub takes"))
+			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxHTTPBody)
 		next.ServeHTTP(w, r)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
+	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -53,18 +53,35 @@ func (g *gate) finish(ctx context.Context, method string, began time.Time, err e
 	return out
 }
 
-func (g *gate) recovered(ctx context.Context, method string, err *error) {
+// recovered, deferred, turns a panic into an error and logs where it came from.
+// Its value is not logged: it may hold what was being read.
+func recovered(ctx context.Context, log *slog.Logger, where string, err *error) {
 	if r := recover(); r != nil {
-		// The panic's value is not logged: it may hold what was being read.
-		g.log.LogAttrs(ctx, slog.LevelError, "panic", slog.String("method", method), slog.String("stack", string(debug.Stack())))
+		log.LogAttrs(ctx, slog.LevelError, "panic", slog.String("in", where), slog.String("type", fmt.Sprintf("%T", r)), slog.Any("stack", stack()))
 		*err = fmt.Errorf("server: panic of type %T", r)
+	}
+}
+
+// stack lists the calls that led here, the latest first, each by function and
+// line. Go's own trace also prints words of the arguments, which may be of a
+// reading or a key.
+func stack() []string {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
+	var calls []string
+	for {
+		f, more := frames.Next()
+		calls = append(calls, fmt.Sprintf("%s:%d", f.Function, f.Line))
+		if !more {
+			return calls
+		}
 	}
 }
 
 func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
 	began := g.mono()
 	resp, err := func() (resp any, err error) {
-		defer g.recovered(ctx, info.FullMethod, &err)
+		defer recovered(ctx, g.log, info.FullMethod, &err)
 		ctx, err := g.admit(ctx, info.FullMethod)
 		if err != nil {
 			return nil, err
@@ -89,7 +106,7 @@ func (s streamWithContext) Context() context.Context { return s.ctx }
 func (g *gate) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, h grpc.StreamHandler) error {
 	began := g.mono()
 	err := func() (err error) {
-		defer g.recovered(ss.Context(), info.FullMethod, &err)
+		defer recovered(ss.Context(), g.log, info.FullMethod, &err)
 		ctx, err := g.admit(ss.Context(), info.FullMethod)
 		if err != nil {
 			return err

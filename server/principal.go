@@ -90,7 +90,8 @@ func CertificateURI(kind, id string) *url.URL {
 }
 
 // principalOf reads the caller from a verified TLS connection. A certificate
-// with no wattveil URI, or with two, is refused.
+// with no wattveil URI, with two, or with one that [CertificateURI] would have
+// written otherwise is refused.
 func principalOf(state tls.ConnectionState) (Principal, error) {
 	if len(state.VerifiedChains) == 0 {
 		return Principal{Kind: Public}, nil
@@ -108,7 +109,11 @@ func principalOf(state tls.ConnectionState) (Principal, error) {
 	if found == nil {
 		return Principal{}, errBadCertificate
 	}
-	return parsePrincipal(found.Host, strings.TrimPrefix(found.Path, "/"))
+	p, err := parsePrincipal(found.Host, strings.TrimPrefix(found.Path, "/"))
+	if err == nil && found.String() != CertificateURI(kindName(p.Kind), p.ID).String() {
+		return Principal{}, errBadCertificate
+	}
+	return p, err
 }
 
 func parsePrincipal(kind, id string) (Principal, error) {

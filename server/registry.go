@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
@@ -110,6 +112,9 @@ func (r *registryService) PutUsagePoints(ctx context.Context, req *wattveilv1.Pu
 		if err != nil {
 			return nil, badName("utility")
 		}
+		if _, err := meter.ParseUtility(p.GetNode()); err != nil {
+			return nil, badName("node")
+		}
 		zone := p.GetZone()
 		if zone == "" {
 			zone = "UTC"
@@ -144,6 +149,9 @@ func (r *registryService) CreateHouseholds(ctx context.Context, req *wattveilv1.
 	items := make([]seal.Item, n)
 	resp := &wattveilv1.CreateHouseholdsResponse{Households: make([]*wattveilv1.CreatedHousehold, n)}
 	for i, in := range req.GetHouseholds() {
+		if !inCalendar(in.GetFrom()) {
+			return nil, errInstant
+		}
 		id, err := randomID(r.random)
 		if err != nil {
 			return nil, err
@@ -195,6 +203,9 @@ func (r *registryService) MoveOut(ctx context.Context, req *wattveilv1.MoveOutRe
 	if _, err := meter.ParseUtility(req.GetHousehold()); err != nil {
 		return nil, badName("household")
 	}
+	if !inCalendar(req.GetAt()) {
+		return nil, errInstant
+	}
 	return &wattveilv1.MoveOutResponse{}, r.store.MoveOut(ctx, consent.Household(req.GetHousehold()), req.GetAt())
 }
 
@@ -218,13 +229,20 @@ func tooMany(limit string) error { return invalid("too_many", "at most "+limit+"
 
 func badName(what string) error { return invalid("bad_name", "a "+what+" name is not well formed") }
 
-// shownName bounds the names that people see.
+// inCalendar accepts the instants that can be moved in and out at, agreed to and
+// asked for: unix seconds of the years 1970 to 9999.
+func inCalendar(t int64) bool { return t >= 0 && t <= 253402300799 }
+
+var errInstant = invalid("bad_time", "a time is not in the years 1970 to 9999")
+
+// shownName bounds the names that people see to what a page can show as it is:
+// direction overrides and the like would let one name read as another.
 func shownName(s string) bool {
-	if s == "" || len(s) > 200 {
+	if s == "" || len(s) > 200 || !utf8.ValidString(s) {
 		return false
 	}
 	for _, c := range s {
-		if c < 0x20 || c == 0x7f || c == 0xfffd {
+		if !unicode.IsPrint(c) {
 			return false
 		}
 	}

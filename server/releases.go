@@ -18,16 +18,16 @@ type releaseService struct {
 
 // ListReleases lists published releases, newest day first.
 func (r *releaseService) ListReleases(ctx context.Context, req *wattveilv1.ListReleasesRequest) (*wattveilv1.ListReleasesResponse, error) {
-	size, err := pageSize(req.GetPageSize())
+	size, err := page(req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
-	page, next, err := r.store.ListReleases(ctx, req.GetPageToken(), size)
+	releases, next, err := r.store.ListReleases(ctx, req.GetPageToken(), size)
 	if err != nil {
 		return nil, err
 	}
 	resp := &wattveilv1.ListReleasesResponse{NextPageToken: next}
-	for _, p := range page {
+	for _, p := range releases {
 		resp.Releases = append(resp.Releases, &wattveilv1.ReleaseInfo{Id: p.ID, Product: p.Product, Day: p.Day.String(), LeafIndex: p.LeafIndex})
 	}
 	return resp, nil
@@ -35,6 +35,9 @@ func (r *releaseService) ListReleases(ctx context.Context, req *wattveilv1.ListR
 
 // GetRelease returns one signed release with the opening of its leaf.
 func (r *releaseService) GetRelease(ctx context.Context, req *wattveilv1.GetReleaseRequest) (*wattveilv1.GetReleaseResponse, error) {
+	if !plain(req.GetId()) {
+		return nil, badName("release")
+	}
 	p, err := r.store.PublishedRelease(ctx, req.GetId())
 	if err != nil {
 		return nil, err
