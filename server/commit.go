@@ -121,9 +121,17 @@ func (c *committer) gather(first *waiting) []*waiting {
 	return group
 }
 
-// store1 stores one group in one transaction and answers its callers.
+// store1 stores one group in one transaction and answers its callers. A group
+// that fails for good is taken apart, so that what is wrong with one batch
+// does not end the streams of the others.
 func (c *committer) store1(group []*waiting) {
 	outcomes, err := c.attempt(group)
+	if len(group) > 1 && err != nil && !again(err) {
+		for _, w := range group {
+			c.store1([]*waiting{w})
+		}
+		return
+	}
 	for i, w := range group {
 		if err != nil {
 			w.result <- committed{err: err}
@@ -133,11 +141,19 @@ func (c *committer) store1(group []*waiting) {
 	}
 }
 
-func (c *committer) attempt(group []*waiting) ([]store.BatchOutcome, error) {
+// again reports whether the error passes with time and has nothing to do with
+// what was stored.
+func again(err error) bool {
+	return errors.Is(err, ledger.ErrUnknownOutcome) || errors.Is(err, store.ErrRetry) || errors.Is(err, store.ErrUnavailable) ||
+		errors.Is(err, context.DeadlineExceeded)
+}
+
+func (c *committer) attempt(group []*waiting) (outcomes []store.BatchOutcome, err error) {
 	// The transaction outlives the calls that wait for it: one client's leaving
 	// must not undo the batches of the others.
 	ctx, cancel := context.WithTimeout(context.Background(), unaryTimeout)
 	defer cancel()
+	defer recovered(ctx, c.log, "committer", &err)
 	unknown := false
 	for n := range commitAttempts {
 		batches, err := c.carry(group)
@@ -171,7 +187,8 @@ func (c *committer) attempt(group []*waiting) ([]store.BatchOutcome, error) {
 }
 
 // carry adds to the group's first batches the wraps of every key they were
-// sealed under that is not known to be stored.
+// sealed under that is not known to be stored. The error is seal.ErrWriterSpent
+// if a batch's keys have been forgotten since.
 func (c *committer) carry(group []*waiting) ([]store.Batch, error) {
 	batches := make([]store.Batch, len(group))
 	carried := map[carriedKey]bool{}

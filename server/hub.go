@@ -2,36 +2,29 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"runtime"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/keyguard"
 	"github.com/wattveil/wattveil/privacy/release"
 	"github.com/wattveil/wattveil/privacy/seal"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/server/store"
-	"github.com/wattveil/wattveil/web"
 )
 
 // Deps are what a hub is handed: nothing of it is made inside.
@@ -142,12 +135,12 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 				keys:  &keyCache{load: d.Store.PublicKeys, lru: newLRU[store.KeyID, seal.PublicKey](keyCacheSize)},
 				slack: int64(h.cfg.Ingest.FutureSlack / time.Second), slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
 			},
-			committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, clock: d.Clock, stopping: h.stopping,
+			committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, log: d.Log, stopping: h.stopping,
 		},
 		registry: &registryService{store: d.Store, keys: d.Keys, codes: codes, clock: d.Clock, random: d.Random},
 		consent:  &consentService{store: d.Store, consents: h.consents},
 		reading: &readingService{
-			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock,
+			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
 			guard: keyguard.New(d.Store, d.Keys, verifier, d.Clock), reads: newLRU[string, *bucket](10_000),
 		},
 		release: &releaseService{store: d.Store, cap: h.cfg.Release.YearlyCap, clock: d.Clock},
@@ -177,101 +170,6 @@ func (s services) register(to *grpc.Server) {
 	wattveilv1.RegisterAuditServiceServer(to, s.audit)
 	wattveilv1.RegisterSessionServiceServer(to, s.session)
 }
-
-// doors makes the two gRPC servers (the one with mutual TLS, and the in-process
-// one behind REST and pages) and the HTTP server.
-func (h *Hub) doors(ctx context.Context, s services) error {
-	tlsConfig, err := serverTLS(h.cfg.GRPC, tls.RequireAndVerifyClientCert)
-	if err != nil {
-		return err
-	}
-	server := func(inProcess bool, opts ...grpc.ServerOption) *grpc.Server {
-		g := &gate{auth: &authenticator{sessions: h.store, clock: h.clock, inProcess: inProcess}, log: h.log, mono: time.Now} //nolint:forbidigo // how long calls take is told in real time, whatever the hub's clock follows
-		srv := grpc.NewServer(append(opts,
-			grpc.UnaryInterceptor(g.unary), grpc.StreamInterceptor(g.stream),
-			grpc.MaxRecvMsgSize(h.cfg.Ingest.MaxMessageBytes), grpc.MaxSendMsgSize(maxAnswerBytes),
-			grpc.MaxConcurrentStreams(1024), grpc.ConnectionTimeout(10*time.Second),
-			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		)...)
-		s.register(srv)
-		healthpb.RegisterHealthServer(srv, h.health)
-		return srv
-	}
-	h.grpc = server(false, grpc.Creds(credentials.NewTLS(tlsConfig)))
-	reflection.Register(h.grpc)
-	h.internal = server(true)
-	h.bufListener = bufconn.Listen(1 << 20)
-	h.conn, err = grpc.NewClient("passthrough:///hub",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return h.bufListener.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes)))
-	if err != nil {
-		return fmt.Errorf("connecting in process: %w", err)
-	}
-	api, err := restHandler(ctx, h.conn)
-	if err != nil {
-		return fmt.Errorf("making REST door: %w", err)
-	}
-	pages, err := web.NewHandler(web.Config{Conn: h.conn, Now: h.clock, SecureCookies: h.cfg.HTTP.Cert != "", Log: h.log})
-	if err != nil {
-		return fmt.Errorf("making pages: %w", err)
-	}
-	mux := http.NewServeMux()
-	for _, r := range h.routes(api, pages) {
-		mux.Handle(r.Pattern, r.handler)
-	}
-	h.http = &http.Server{
-		Handler: edge(mux, h.log), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, WriteTimeout: 90 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
-	}
-	if h.cfg.HTTP.Cert != "" {
-		if h.http.TLSConfig, err = serverTLS(h.cfg.HTTP, tls.VerifyClientCertIfGiven); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// maxAnswerBytes bounds an answer: 400 days of quarter hours of a home's points
-// fit many times over.
-const maxAnswerBytes = 64 << 20
-
-func serverTLS(l ListenConfig, auth tls.ClientAuthType) (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(l.Cert, l.Key)
-	if err != nil {
-		return nil, fmt.Errorf("%w: loading certificate: %w", ErrConfig, err)
-	}
-	c := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
-	if l.ClientCA != "" {
-		pem, err := os.ReadFile(l.ClientCA)
-		if err != nil {
-			return nil, fmt.Errorf("%w: reading client_ca: %w", ErrConfig, err)
-		}
-		c.ClientCAs = x509.NewCertPool()
-		if !c.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%w: client_ca holds no certificate", ErrConfig)
-		}
-		c.ClientAuth = auth
-	}
-	return c, nil
-}
-
-func (h *Hub) listen() (err error) {
-	if h.grpcListener, err = net.Listen("tcp", h.cfg.GRPC.Listen); err != nil {
-		return fmt.Errorf("listening for gRPC: %w", err)
-	}
-	if h.httpListener, err = net.Listen("tcp", h.cfg.HTTP.Listen); err != nil {
-		return fmt.Errorf("listening for HTTP: %w", err)
-	}
-	return nil
-}
-
-// GRPCAddr is where gRPC listens.
-func (h *Hub) GRPCAddr() string { return h.grpcListener.Addr().String() }
-
-// HTTPAddr is where HTTP listens.
-func (h *Hub) HTTPAddr() string { return h.httpListener.Addr().String() }
 
 // VerifierKey is the ledger's public key as a signed note's vkey.
 func (h *Hub) VerifierKey() string { return h.vkey }
@@ -322,13 +220,13 @@ func (h *Hub) Serve(ctx context.Context) error {
 // tick; a hub whose clock follows data is tended by whoever moves the clock.
 // Safe for concurrent use; what is already done is not done again.
 func (h *Hub) Tend(ctx context.Context) error {
-	closed, closing := h.releases.CloseDue(ctx)
+	_, closing := h.releases.CloseDue(ctx)
 	if closing != nil {
 		closing = fmt.Errorf("closing days: %w", closing)
 	}
-	for _, day := range closed {
-		h.writers.forget(day.Next())
-	}
+	// Ingest keeps no key of a day past its watermark, closed or not: keys seal,
+	// and a day that cannot be closed yet needs none.
+	h.writers.forget(meter.DayOf(h.clock().Add(-h.cfg.Release.Watermark).Unix()))
 	_, expiring := h.consents.ExpireDue(ctx)
 	if expiring != nil {
 		expiring = fmt.Errorf("ending consents: %w", expiring)
@@ -373,6 +271,9 @@ func (h *Hub) Close() {
 	if h.conn != nil {
 		_ = h.conn.Close()
 		h.conn = nil
+	}
+	if h.bufListener != nil {
+		_ = h.bufListener.Close()
 	}
 	for _, l := range []net.Listener{h.grpcListener, h.httpListener} {
 		if l != nil {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
+	"log/slog"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/seal"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/server/store"
 )
@@ -21,7 +22,6 @@ import (
 const (
 	maxSeriesPerBatch    = 20_000
 	maxIntervalsPerBatch = 400_000
-	maxRefusalsPerBatch  = maxIntervalsPerBatch
 )
 
 // meterService implements MeterService.
@@ -31,7 +31,7 @@ type meterService struct {
 	committer *committer
 	store     *store.Store
 	cfg       IngestConfig
-	clock     Clock
+	log       *slog.Logger
 	// stopping is closed when the hub stops: streams then take no new batch,
 	// answer what they have, and end.
 	stopping <-chan struct{}
@@ -39,59 +39,86 @@ type meterService struct {
 
 // Submit is one stream of batches. Every batch is prepared (checked and
 // sealed), stored together with others in one transaction, and answered after
-// that transaction has committed; answers come in the order of commits. What a
-// client had not been answered when a stream ends, it sends again: a batch that
-// was stored is answered again and stored once.
+// that transaction has committed; answers come in the order of commits. However
+// a stream ends, what is under way by then is still stored and answered if its
+// client can be reached. What a client has no answer for it sends again: a batch
+// that was stored is answered again and stored once.
 func (m *meterService) Submit(stream grpc.BidiStreamingServer[wattveilv1.SubmitRequest, wattveilv1.SubmitResponse]) error {
-	utility := caller(stream.Context()).Utility()
 	g, ctx := errgroup.WithContext(stream.Context())
-	window := make(chan struct{}, m.cfg.StreamWindow)
 	answers := make(chan *wattveilv1.SubmitResponse, m.cfg.StreamWindow)
-
+	var ended error
 	g.Go(func() error { return m.answer(ctx, stream, answers) })
 	g.Go(func() error {
-		var work sync.WaitGroup
 		defer close(answers)
-		defer work.Wait()
-		batches := receive(ctx, stream)
-		for {
-			select {
-			case window <- struct{}{}:
-			case <-ctx.Done():
-				return context.Cause(ctx)
+		ended = m.take(ctx, stream, answers)
+		return nil // the answers so far go out first
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return ended
+}
+
+// take receives batches until the stream ends, a window of them at a time, and
+// returns when all of them are in answers or given up. The error says why the
+// stream ends; nil if its client has ended it.
+func (m *meterService) take(ctx context.Context, stream grpc.BidiStreamingServer[wattveilv1.SubmitRequest, wattveilv1.SubmitResponse], answers chan<- *wattveilv1.SubmitResponse) error {
+	utility := caller(ctx).Utility()
+	work, ctx := errgroup.WithContext(ctx)
+	window := make(chan struct{}, m.cfg.StreamWindow)
+	batches := receive(ctx, stream)
+	for {
+		req, err := m.next(ctx, window, batches)
+		if err != nil {
+			if failed := work.Wait(); failed != nil {
+				return failed
 			}
-			var in received
-			select {
-			case in = <-batches:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			case <-m.stopping:
-				return &inputError{codes.Unavailable, "closing", "the hub is stopping; send again what was not answered"}
-			}
-			if errors.Is(in.err, io.EOF) {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
-			if in.err != nil {
-				return in.err
-			}
-			work.Add(1)
-			g.Go(func() error {
-				defer work.Done()
-				resp, err := m.batch(ctx, utility, in.req)
-				if err != nil {
-					return err
-				}
-				select {
-				case answers <- resp:
-					<-window
-					return nil
-				case <-ctx.Done():
-					return context.Cause(ctx)
-				}
-			})
+			return err
 		}
-	})
-	return g.Wait()
+		work.Go(func() (err error) {
+			defer recovered(ctx, m.log, "batch", &err)
+			resp, err := m.batch(ctx, utility, req)
+			if err != nil {
+				return err
+			}
+			select {
+			case answers <- resp:
+				<-window
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		})
+	}
+}
+
+// next waits for room in the window and for a batch. Its error is io.EOF when
+// the client has sent its last.
+func (m *meterService) next(ctx context.Context, window chan<- struct{}, batches <-chan received) (*wattveilv1.SubmitRequest, error) {
+	closing := &inputError{codes.Unavailable, "closing", "the hub is stopping; send again what was not answered"}
+	select {
+	case window <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-m.stopping:
+		return nil, closing
+	}
+	select {
+	case <-m.stopping: // before a batch that waits, too
+		return nil, closing
+	default:
+	}
+	select {
+	case in := <-batches:
+		return in.req, in.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-m.stopping:
+		return nil, closing
+	}
 }
 
 type received struct {
@@ -161,13 +188,9 @@ func (m *meterService) batch(ctx context.Context, utility meter.Utility, req *wa
 		resp.ErrorReason = reason
 		return resp, nil
 	}
-	p, err := m.preparer.prepare(ctx, utility, req)
+	p, outcome, err := m.keep(ctx, utility, req)
 	if err != nil {
-		return nil, fmt.Errorf("preparing batch: %w", err)
-	}
-	outcome, err := m.committer.commit(ctx, p)
-	if err != nil {
-		return nil, fmt.Errorf("storing batch: %w", err)
+		return nil, err
 	}
 	if outcome.Result == store.Differs {
 		resp.ErrorReason = "batch_content_differs"
@@ -181,6 +204,29 @@ func (m *meterService) batch(ctx context.Context, utility meter.Utility, req *wa
 	}
 	return resp, nil
 }
+
+// keep prepares and stores a batch. A day may close, and its keys be forgotten,
+// after a batch was sealed under them and before it is stored: then it is sealed
+// again, by another writer.
+func (m *meterService) keep(ctx context.Context, utility meter.Utility, req *wattveilv1.SubmitRequest) (p *prepared, outcome store.BatchOutcome, err error) {
+	for range sealAttempts {
+		if p, err = m.preparer.prepare(ctx, utility, req); err != nil {
+			return nil, outcome, fmt.Errorf("preparing batch: %w", err)
+		}
+		outcome, err = m.committer.commit(ctx, p)
+		if !errors.Is(err, seal.ErrWriterSpent) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, outcome, fmt.Errorf("storing batch: %w", err)
+	}
+	return p, outcome, nil
+}
+
+// sealAttempts is how often a batch is sealed before its stream ends: a writer is
+// spent once for each day that closes.
+const sealAttempts = 3
 
 // checkBatch returns the reason to refuse a batch as a whole, or "".
 func checkBatch(req *wattveilv1.SubmitRequest) string {

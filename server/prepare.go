@@ -3,13 +3,10 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"slices"
+	"strings"
 
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/release"
@@ -100,7 +97,7 @@ func (p *preparer) prepareWith(ctx context.Context, w *seal.Writer, utility mete
 	now := p.clock()
 	sealer := w.Begin()
 	out := &prepared{writer: w, batch: store.Batch{
-		Utility: utility, ID: req.GetBatchId(), MAC: contentMAC(p.macKey, utility, req), AcceptedAt: sealer.AcceptedAt(),
+		Utility: utility, ID: req.GetBatchId(), AcceptedAt: sealer.AcceptedAt(),
 	}}
 	targets, err := p.lookUp(ctx, req)
 	if err != nil {
@@ -121,6 +118,7 @@ func (p *preparer) prepareWith(ctx context.Context, w *seal.Writer, utility mete
 		return nil, err
 	}
 	out.batch.Refused = len(out.refused)
+	out.batch.MAC = batchMAC(p.macKey, utility, req, out)
 	return out, nil
 }
 
@@ -160,9 +158,7 @@ func (p *preparer) check(utility meter.Utility, req *wattveilv1.SubmitRequest, t
 			}
 		}
 		if reason != "" {
-			for i := range in.GetValues() {
-				out.refused = append(out.refused, refusal{meter.UsagePoint(in.GetUsagePoint()), in.GetRegister(), in.GetStart() + int64(i)*in.GetLengthSeconds(), reason})
-			}
+			out.refuseSeries(in, reason)
 			continue
 		}
 		if s.Present() > 0 {
@@ -175,6 +171,29 @@ func (p *preparer) check(utility meter.Utility, req *wattveilv1.SubmitRequest, t
 		out.refused = append(out.refused, refusal{r.UsagePoint, texts[r.Register], r.Start, r.Reason})
 	}
 	return accepted
+}
+
+// refuseSeries gives back every interval of a series that states something.
+func (out *prepared) refuseSeries(in *wattveilv1.Series, reason meter.Reason) {
+	point, register := meter.UsagePoint(echo(in.GetUsagePoint())), echo(in.GetRegister())
+	countable := len(in.GetQualities()) == len(in.GetValues())
+	for i := range in.GetValues() {
+		if countable && meter.Quality(in.GetQualities()[i]) == meter.Missing {
+			continue
+		}
+		out.refused = append(out.refused, refusal{point, register, in.GetStart() + int64(i)*in.GetLengthSeconds(), reason})
+	}
+}
+
+// maxEcho is how much of a name that is not well formed goes back to its sender:
+// it does so once for every interval, and must not fill the answer.
+const maxEcho = 32
+
+func echo(name string) string {
+	if len(name) <= meter.MaxIdentifier {
+		return name
+	}
+	return strings.ToValidUTF8(name[:maxEcho], "") + "..."
 }
 
 // fromWire reads one series, sharing its values. The reason is set when its
@@ -288,96 +307,4 @@ func (p *preparer) spool(ctx context.Context, sealer seal.Batch, contributions m
 		out.windows = append(out.windows, windowDay{key, day})
 	}
 	return nil
-}
-
-// contentMAC is the keyed hash of a batch's content: a bare hash of few
-// readings could be guessed.
-func contentMAC(key []byte, utility meter.Utility, req *wattveilv1.SubmitRequest) (out [32]byte) {
-	h := hmac.New(sha256.New, key)
-	w := macWriter{h: h}
-	w.text("wattveil batch v1")
-	w.text(string(utility))
-	w.number(uint64(len(req.GetSeries())))
-	for _, s := range req.GetSeries() {
-		w.text(s.GetUsagePoint())
-		w.text(s.GetRegister())
-		w.number(uint64(s.GetStart()))
-		w.number(uint64(s.GetLengthSeconds()))
-		w.number(uint64(s.GetRevision()))
-		w.text(string(s.GetQualities()))
-		w.number(uint64(len(s.GetValues())))
-		for _, v := range s.GetValues() {
-			w.number(uint64(v))
-		}
-	}
-	w.flush()
-	h.Sum(out[:0])
-	return out
-}
-
-// macWriter gathers small fields into few writes.
-type macWriter struct {
-	h   hash.Hash
-	buf [512]byte
-	n   int
-}
-
-func (w *macWriter) flush() {
-	w.h.Write(w.buf[:w.n])
-	w.n = 0
-}
-
-func (w *macWriter) number(v uint64) {
-	if w.n+8 > len(w.buf) {
-		w.flush()
-	}
-	binary.BigEndian.PutUint64(w.buf[w.n:], v)
-	w.n += 8
-}
-
-func (w *macWriter) text(s string) {
-	w.number(uint64(len(s)))
-	w.flush()
-	w.h.Write([]byte(s))
-}
-
-// keyCache holds parsed public keys of households, the most recently used
-// ones; a key never changes within its generation.
-type keyCache struct {
-	load func(context.Context, []store.KeyID) (map[store.KeyID]seal.PublicKey, error)
-	lru  *lru[store.KeyID, seal.PublicKey]
-}
-
-// get returns the keys of all occupants of the targets; those of erased
-// households are absent. What is not at hand is fetched in one query.
-func (c *keyCache) get(ctx context.Context, targets map[meter.UsagePoint]store.Target) (map[store.KeyID]seal.PublicKey, error) {
-	keys := make(map[store.KeyID]seal.PublicKey, len(targets))
-	var missing []store.KeyID
-	for _, t := range targets {
-		for _, o := range t.Occupants {
-			id := store.KeyID{Household: o.Household, Generation: o.Generation}
-			if _, have := keys[id]; have {
-				continue
-			}
-			k, ok := c.lru.get(id)
-			if !ok {
-				missing = append(missing, id)
-			}
-			keys[id] = k
-		}
-	}
-	loaded, err := c.load(ctx, missing)
-	if err != nil {
-		return nil, fmt.Errorf("looking up household keys: %w", err)
-	}
-	for _, id := range missing {
-		k, ok := loaded[id]
-		if !ok {
-			delete(keys, id)
-			continue
-		}
-		keys[id] = k
-		c.lru.put(id, k)
-	}
-	return keys, nil
 }

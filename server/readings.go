@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -25,6 +26,7 @@ type readingService struct {
 	gate  *consent.Gate[*store.Tx]
 	guard *keyguard.Guard
 	clock Clock
+	log   *slog.Logger
 	// reads bounds each recipient's accesses before a leaf is written for them.
 	reads *lru[string, *bucket]
 }
@@ -56,7 +58,7 @@ func (r *readingService) ReadSeries(ctx context.Context, req *wattveilv1.ReadSer
 		return nil, err
 	}
 	first, last := permit.KeyDays()
-	series, receipt, err := r.open(ctx, permit, asked{first: first, last: last})
+	series, receipt, err := r.open(ctx, permit, asked{registers: granted(permit), first: first, last: last})
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +95,7 @@ func (r *readingService) ReadOwnSeries(ctx context.Context, req *wattveilv1.Read
 const maxReadDays = 400
 
 func checkRange(from, until int64) error {
-	if until <= from || until-from > maxReadDays*86400 {
+	if !inCalendar(from) || !inCalendar(until) || until <= from || until-from > maxReadDays*86400 {
 		return invalid("bad_range", "the range must not be empty and at most 400 days")
 	}
 	return nil
@@ -162,15 +164,35 @@ func (r *readingService) open(ctx context.Context, permit consent.Permit, ask as
 	}
 	series, conflicts := seal.Merge(opened)
 	if conflicts > 0 {
-		if err := r.store.PutConflict(ctx, series[0].UsagePoint, first, conflicts, r.clock().Unix()); err != nil {
-			return nil, nil, fmt.Errorf("reporting conflict: %w", err)
-		}
+		r.reportConflicts(ctx, opened)
 	}
 	disclosed, err := permit.Disclose(series)
 	if err != nil {
 		return nil, nil, err
 	}
 	return seriesToWire(disclosed), receipt, nil
+}
+
+// reportConflicts tells the utilities on which usage points and days their
+// batches disagree. It is on the way of a reading, which does not fail for it:
+// the conflict is met again.
+func (r *readingService) reportConflicts(ctx context.Context, opened []seal.Opened) {
+	type place struct {
+		point meter.UsagePoint
+		day   meter.Day
+	}
+	at := map[place][]seal.Opened{}
+	for _, o := range opened {
+		p := place{o.Series.UsagePoint, meter.DayOf(o.Series.Start)}
+		at[p] = append(at[p], o)
+	}
+	for p, same := range at {
+		if _, n := seal.Merge(same); n > 0 {
+			if err := r.store.PutConflict(ctx, p.point, p.day, n, r.clock().Unix()); err != nil {
+				r.log.LogAttrs(ctx, slog.LevelWarn, "reporting conflict", slog.String("cause", err.Error()))
+			}
+		}
+	}
 }
 
 // errNoBlockKey says that a block's day key could not be had though its
@@ -195,6 +217,15 @@ type asked struct {
 	usagePoints []meter.UsagePoint // empty: all
 	registers   []meter.Register   // empty: all
 	first, last meter.Day
+}
+
+// granted returns the registers that a permit names; none if it covers all.
+func granted(permit consent.Permit) []meter.Register {
+	scopes := permit.Scopes()
+	if len(scopes) == 0 {
+		return nil
+	}
+	return scopes[0].Registers // all scopes of one permit name the same
 }
 
 // points returns the usage points to fetch: those asked for, of those that the

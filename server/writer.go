@@ -6,7 +6,10 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"math"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
@@ -23,8 +26,24 @@ type writers struct {
 	random    io.Reader
 	clock     Clock
 
-	mu      sync.Mutex
-	current *seal.Writer
+	last atomic.Int64 // acceptance, unix µs
+
+	mu        sync.Mutex
+	current   *seal.Writer
+	forgotten meter.Day // days before it are forgotten
+}
+
+// instant returns the clock's time, later than every time it returned before: what
+// one writer accepts stays before what the next one accepts, even if the clock
+// stands still or is set back.
+func (w *writers) instant() time.Time {
+	for {
+		last := w.last.Load()
+		now := max(w.clock().UnixMicro(), last+1)
+		if w.last.CompareAndSwap(last, now) {
+			return time.UnixMicro(now)
+		}
+	}
 }
 
 // get returns the writer in use, making the first.
@@ -37,7 +56,7 @@ func (w *writers) replace(ctx context.Context, spent *seal.Writer) (*seal.Writer
 	if w.current != nil && w.current != spent {
 		return w.current, nil
 	}
-	fresh, err := seal.NewWriter(w.random, w.clock)
+	fresh, err := seal.NewWriter(w.random, w.instant)
 	if err != nil {
 		return nil, fmt.Errorf("making writer: %w", err)
 	}
@@ -45,6 +64,10 @@ func (w *writers) replace(ctx context.Context, spent *seal.Writer) (*seal.Writer
 		return nil, fmt.Errorf("registering writer: %w", err)
 	}
 	w.current = fresh
+	if spent != nil {
+		// Its keys go at once. A batch that is still on its way is sealed again.
+		spent.Forget(math.MaxInt32)
+	}
 	return fresh, nil
 }
 
@@ -62,13 +85,17 @@ func (w *writers) register(ctx context.Context, fresh *seal.Writer) error {
 	return err
 }
 
-// forget drops and zeroes the keys of days before the given one.
+// forget drops and zeroes the keys of days before the given one, once when that
+// day is new: a writer that is filled with late data is not spent every time
+// somebody looks whether there is something to forget.
 func (w *writers) forget(before meter.Day) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.current != nil {
-		w.current.Forget(before)
+	if before <= w.forgotten {
+		return
 	}
+	w.forgotten = before
+	w.current.Forget(before)
 }
 
 // writerDigest binds a writer's id to its public key in the ledger.
