@@ -98,7 +98,8 @@ func (e *Engine[T]) scheduled(ctx context.Context, day meter.Day, now time.Time)
 	return w, reading("window", err)
 }
 
-// fillSchedule makes the windows of due days after the last one there is.
+// fillSchedule makes the windows of the days after the last one there is, up to
+// tomorrow: a new day then begins without the key service.
 func (e *Engine[T]) fillSchedule(ctx context.Context, now time.Time) error {
 	e.opening.Lock()
 	defer e.opening.Unlock()
@@ -109,7 +110,7 @@ func (e *Engine[T]) fillSchedule(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return reading("schedule", err)
 	}
-	for day := last.Next(); e.due(day, now); day = day.Next() {
+	for day := last.Next(); day <= meter.DayOf(now.Unix()).Next(); day = day.Next() {
 		if err := e.create(ctx, day); err != nil {
 			return err
 		}
