@@ -62,6 +62,7 @@ var errorTable = []tableRow{
 	{release.ErrNotFound, codes.NotFound, "not_found", "there is no such release"},
 	{seal.ErrUnavailable, codes.Unavailable, "key_service_unavailable", "the key service cannot be reached; try again later"},
 	{seal.ErrKeyGone, codes.NotFound, "key_gone", "the key of this data is destroyed"},
+	{seal.ErrWriterSpent, codes.Unavailable, "store_busy", "nothing was stored; try again"},
 	{store.ErrNotFound, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{store.ErrConflict, codes.FailedPrecondition, "conflict", "this contradicts what is already registered"},
 	{store.ErrPage, codes.InvalidArgument, "bad_page_token", "the page token is not one that this hub gave"},

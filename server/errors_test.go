@@ -63,7 +63,7 @@ var internalErrors = []string{
 	"ledger.ErrCheckpoint", "ledger.ErrCorrupt", "ledger.ErrFenced", "ledger.ErrFork", "ledger.ErrLeaf", "ledger.ErrNoHead", "ledger.ErrNoTile",
 	"ledger.ErrOrigin", "ledger.ErrPanic", "ledger.ErrPayload", "ledger.ErrProof", "ledger.ErrRequestID", "ledger.ErrRollback",
 	"release.ErrFormat", "release.ErrOverBudget", "release.ErrPlan", "release.ErrSignature", "release.ErrWindowClosed",
-	"seal.ErrFormat", "seal.ErrKey", "seal.ErrKeyMismatch", "seal.ErrOpen", "seal.ErrPermit", "seal.ErrRefused", "seal.ErrSeries", "seal.ErrSignature", "seal.ErrWriterSpent",
+	"seal.ErrFormat", "seal.ErrKey", "seal.ErrKeyMismatch", "seal.ErrOpen", "seal.ErrPermit", "seal.ErrRefused", "seal.ErrSeries", "seal.ErrSignature",
 	"store.ErrSchemaChanged", "store.ErrSchemaNewer", "store.ErrSchemaPending", "store.ErrURL",
 }
 

@@ -53,6 +53,7 @@ type Hub struct {
 	releases  *release.Engine[*store.Tx]
 	committer *committer
 	writers   *writers
+	meter     *meterService
 
 	grpc, internal *grpc.Server
 	health         *health.Server
@@ -127,16 +128,17 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 		return err
 	}
 	h.committer = newCommitter(d.Store, h.cfg.Ingest.Committers, d.Log)
+	h.meter = &meterService{
+		preparer: &preparer{
+			store: d.Store, writers: h.writers, windows: h.releases, macKey: secrets.batches, clock: d.Clock,
+			keys:  &keyCache{load: d.Store.PublicKeys, lru: newLRU[store.KeyID, seal.PublicKey](keyCacheSize)},
+			slack: int64(h.cfg.Ingest.FutureSlack / time.Second), slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		},
+		committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, log: d.Log, stopping: h.stopping,
+	}
 	codes := letterCodes{key: secrets.codes}
 	services := services{
-		meter: &meterService{
-			preparer: &preparer{
-				store: d.Store, writers: h.writers, windows: h.releases, macKey: secrets.batches, clock: d.Clock,
-				keys:  &keyCache{load: d.Store.PublicKeys, lru: newLRU[store.KeyID, seal.PublicKey](keyCacheSize)},
-				slack: int64(h.cfg.Ingest.FutureSlack / time.Second), slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
-			},
-			committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, log: d.Log, stopping: h.stopping,
-		},
+		meter:    h.meter,
 		registry: &registryService{store: d.Store, keys: d.Keys, codes: codes, clock: d.Clock, random: d.Random},
 		consent:  &consentService{store: d.Store, consents: h.consents},
 		reading: &readingService{

@@ -39,10 +39,11 @@ type meterService struct {
 
 // Submit is one stream of batches. Every batch is prepared (checked and
 // sealed), stored together with others in one transaction, and answered after
-// that transaction has committed; answers come in the order of commits. However
-// a stream ends, what is under way by then is still stored and answered if its
-// client can be reached. What a client has no answer for it sends again: a batch
-// that was stored is answered again and stored once.
+// that transaction has committed; answers come in the order of commits. When the
+// client has sent its last, and when the hub stops, what is under way is still
+// stored and answered. A message that is too large or does not parse ends the
+// stream at once, in gRPC's own words. What a client has no answer for it sends
+// again: a batch that was stored is answered again and stored once.
 func (m *meterService) Submit(stream grpc.BidiStreamingServer[wattveilv1.SubmitRequest, wattveilv1.SubmitResponse]) error {
 	g, ctx := errgroup.WithContext(stream.Context())
 	answers := make(chan *wattveilv1.SubmitResponse, m.cfg.StreamWindow)
