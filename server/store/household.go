@@ -133,9 +133,10 @@ func (s *Store) MoveOut(ctx context.Context, h consent.Household, at int64) erro
 // story: its keys, its consents, the private columns of its ledger entries, its
 // tag key and chain, its codes and sessions. Blocks stay and open for nobody; the
 // public log is unchanged. It runs in the transaction that records the erasure's
-// own leaf, whose subject must be empty. What is deleted lingers where the engine
-// keeps old pages (PostgreSQL until VACUUM, SQLite until its log is next written
-// over), in backups and in the key service, until their time runs out.
+// own leaf, whose subject must be empty, and reaches what that has yet to append.
+// What is deleted lingers where the engine keeps old pages (PostgreSQL until
+// VACUUM, SQLite until its log is next written over), in backups and in the key
+// service, until their time runs out.
 func (t *Tx) EraseHousehold(ctx context.Context, h consent.Household) error {
 	known, err := execOne(ctx, t.sql, `UPDATE households SET public_key = NULL WHERE id = $1`, h)
 	if err == nil && !known {
@@ -154,5 +155,10 @@ func (t *Tx) EraseHousehold(ctx context.Context, h consent.Household) error {
 			_, err = t.sql.ExecContext(ctx, `DELETE FROM `+where, h)
 		}
 	}
-	return doing("erasing a household", err)
+	if err != nil {
+		return fmt.Errorf("erasing a household: %w", err)
+	}
+	t.erased = append(t.erased, string(h))
+	t.chains.set(chainID{ledger.SubjectChain, string(h)}, chainEnd{})
+	return nil
 }

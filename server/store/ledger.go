@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/wattveil/wattveil/ledger"
 )
@@ -56,7 +57,8 @@ func frontierBytes(frontier []ledger.Hash) []byte {
 	return b
 }
 
-// LedgerAppend implements ledger.Tx.
+// LedgerAppend implements ledger.Tx. What concerns a household that was erased
+// earlier in the transaction goes in without its private columns.
 func (t *Tx) LedgerAppend(ctx context.Context, from, to ledger.Head, entries []ledger.Entry, tiles []ledger.Tile) error {
 	moved, err := execOne(ctx, t.sql,
 		`UPDATE tlog_head SET epoch = $1, size = $2, root = $3, frontier = $4 WHERE id = 1 AND epoch = $5 AND size = $6`,
@@ -75,10 +77,14 @@ func (t *Tx) LedgerAppend(ctx context.Context, from, to ledger.Head, entries []l
 	if err != nil {
 		return fmt.Errorf("adding leaves: %w", err)
 	}
+	told := entries
+	if len(t.erased) > 0 {
+		told = slices.DeleteFunc(slices.Clone(entries), func(e ledger.Entry) bool { return slices.Contains(t.erased, e.Subject) })
+	}
 	err = insert(ctx, t.dialect, t.sql, "tlog_private",
 		[]string{"idx", "kind", "time_us", "subject", "recipient", "payload", "nonce", "envelope"}, "",
-		len(entries), func(i int, values []any) {
-			e := &entries[i]
+		len(told), func(i int, values []any) {
+			e := &told[i]
 			values[0], values[1], values[2], values[3], values[4] = e.Index, string(e.Kind), e.Time, e.Subject, e.Recipient
 			values[5], values[6], values[7] = notNull(e.Payload), e.Nonce[:], nullable(e.Envelope)
 		})

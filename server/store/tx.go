@@ -41,12 +41,15 @@ type Tx struct {
 	sql        statements
 	savepoints []savepoint // oldest first
 	chains     chainBuffer
+	erased     []string // households; entries that are still to be appended may be theirs
 }
 
-// savepoint is a name and how much of the chain buffer there was when it was set.
+// savepoint is a name, and how much of the chain buffer and of the list of erased
+// households there was when it was set.
 type savepoint struct {
-	name string
-	mark int
+	name   string
+	mark   int
+	erased int
 }
 
 // session runs a transaction's statements under contexts its engine can bear.
@@ -170,7 +173,7 @@ func (t *Tx) Savepoint(ctx context.Context, name string) error {
 	if _, err := t.sql.ExecContext(ctx, stmt); err != nil {
 		return fmt.Errorf("setting a savepoint: %w", err)
 	}
-	t.savepoints = append(t.savepoints, savepoint{name, t.chains.mark()})
+	t.savepoints = append(t.savepoints, savepoint{name, t.chains.mark(), len(t.erased)})
 	return nil
 }
 
@@ -186,6 +189,7 @@ func (t *Tx) RollbackTo(ctx context.Context, name string) error {
 		return fmt.Errorf("rolling back to a savepoint: %w", err)
 	}
 	t.chains.undo(t.savepoints[i].mark)
+	t.erased = t.erased[:t.savepoints[i].erased]
 	t.savepoints = t.savepoints[:i+1]
 	return nil
 }
