@@ -80,11 +80,12 @@ func occupancies(ctx context.Context, q querier, h consent.Household) ([]consent
 		WHERE o.household = $1 ORDER BY o.from_s, o.usage_point`, h)
 }
 
-// OccupantOf implements consent.Tx.
+// OccupantOf implements consent.Tx. Whoever was erased lives nowhere.
 func (t *Tx) OccupantOf(ctx context.Context, p meter.UsagePoint, at int64) (consent.Household, error) {
 	var h consent.Household
 	err := scanOne(ctx, t.sql, consent.ErrNotFound, []any{&h},
-		`SELECT household FROM occupancies WHERE usage_point = $1 AND from_s <= $2 AND (until_s IS NULL OR until_s > $2)`, p, at)
+		`SELECT o.household FROM occupancies o JOIN households h ON h.id = o.household
+		 WHERE o.usage_point = $1 AND o.from_s <= $2 AND (o.until_s IS NULL OR o.until_s > $2) AND h.public_key IS NOT NULL`, p, at)
 	return h, doing("reading who lives at a usage point", err)
 }
 

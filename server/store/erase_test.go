@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/server/store"
 )
@@ -69,5 +70,28 @@ func TestEraseWithinTransaction(t *testing.T) {
 		if chain != "h2h2" {
 			t.Errorf("chains %q, want that of h2 alone", chain)
 		}
+	})
+}
+
+// Nobody lives any more where an erased household lived: to a third party it is as
+// a usage point that was never registered. It would catch a request there that
+// fails in another way, for want of the household's tag key, and so tells who has
+// been erased.
+func TestErasedOccupant(t *testing.T) {
+	onBothOpen(t, func(t *testing.T, s *store.Store) {
+		town(t, s)
+		must(t, s.CreateHouseholds(t.Context(), []store.NewHousehold{family("h1", 0, "p1")}))
+		do(t, s, func(ctx context.Context, tx *store.Tx) error {
+			if h, err := tx.OccupantOf(ctx, "p1", 10); err != nil || h != "h1" {
+				t.Errorf("before: %q, %v", h, err)
+			}
+			if err := tx.EraseHousehold(ctx, "h1"); err != nil {
+				return err
+			}
+			if h, err := tx.OccupantOf(ctx, "p1", 10); !errors.Is(err, consent.ErrNotFound) {
+				t.Errorf("after: %q, %v, want consent.ErrNotFound", h, err)
+			}
+			return nil
+		})
 	})
 }
