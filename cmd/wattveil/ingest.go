@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -62,7 +63,9 @@ func ingestCommand() *cobra.Command {
 			}
 			defer conn.Close()
 			if runID == "" {
+				// Said now: one that is killed can say nothing later.
 				runID = rand.Text()
+				fmt.Fprintf(cmd.ErrOrStderr(), "if this is interrupted, go on with --run %s\n", runID)
 			}
 			var list io.WriteCloser
 			if refusals != "" {
@@ -187,7 +190,7 @@ func clientTLS(cert, key, ca string) (*tls.Config, error) {
 
 // pull turns a source that pushes series into the batches that a submitter
 // pulls; taken is told how many readings each batch holds when it is pulled.
-func pull(source func(yield func(meter.Series) error) error, taken func(readings int)) func() ([]*wattveilv1.Series, error) {
+func pull(push func(yield func(meter.Series) error) error, taken func(readings int)) source {
 	type item struct {
 		series   []*wattveilv1.Series
 		readings int
@@ -202,7 +205,7 @@ func pull(source func(yield func(meter.Series) error) error, taken func(readings
 			out <- item{series: b.take(), readings: readings}
 			readings = 0
 		}
-		err := source(func(s meter.Series) error {
+		err := push(func(s meter.Series) error {
 			if b.full(len(s.Values)) {
 				hand()
 			}
@@ -217,13 +220,17 @@ func pull(source func(yield func(meter.Series) error) error, taken func(readings
 			out <- item{err: err}
 		}
 	}()
-	return func() ([]*wattveilv1.Series, error) {
-		i, ok := <-out
-		if !ok {
-			return nil, io.EOF
+	return func(ctx context.Context) ([]*wattveilv1.Series, error) {
+		select {
+		case i, ok := <-out:
+			if !ok {
+				return nil, io.EOF
+			}
+			taken(i.readings)
+			return i.series, i.err
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
-		taken(i.readings)
-		return i.series, i.err
 	}
 }
 

@@ -42,7 +42,7 @@ func greet(ctx context.Context, addr string, c *tls.Config) error {
 	defer cancel()
 	conn, err := (&tls.Dialer{Config: c}).DialContext(ctx, "tcp", addr)
 	if err == nil {
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 		defer stop()
 		_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 the hub's verdict comes after the handshake
@@ -104,15 +104,20 @@ func (b *batcher) take() []*wattveilv1.Series {
 	return s
 }
 
+// source returns the next batch, or io.EOF. It may wait for its input; when ctx
+// ends it returns the error of ctx and keeps its place.
+type source func(ctx context.Context) ([]*wattveilv1.Series, error)
+
 // run sends what next returns until io.EOF, and returns when every batch has
 // been answered. Batch ids are prefix, a counter that goes on over calls, and
 // the number of series: so the last batch of a file that was cut short has
 // another name than the same batch of the whole file.
-func (s *submitter) run(ctx context.Context, next func() ([]*wattveilv1.Series, error)) error {
+func (s *submitter) run(ctx context.Context, next source) error {
 	var unanswered []*wattveilv1.SubmitRequest // in the order they were made
 	done := false
 	var away time.Time
 	for !done || len(unanswered) > 0 {
+		began := time.Now()
 		progress, err := s.stream(ctx, &unanswered, &done, next)
 		if err == nil {
 			continue
@@ -120,7 +125,7 @@ func (s *submitter) run(ctx context.Context, next func() ([]*wattveilv1.Series, 
 		if c := status.Code(err); c != codes.Unavailable && c != codes.Canceled && c != codes.Unknown || ctx.Err() != nil {
 			return fmt.Errorf("submitting: %w", err)
 		}
-		if progress || away.IsZero() {
+		if progress || away.IsZero() || time.Since(began) > livelong {
 			away = time.Now()
 			if s.waiting != nil {
 				s.waiting(err)
@@ -144,9 +149,13 @@ type underWay struct {
 	req *wattveilv1.SubmitRequest
 }
 
+// livelong is how long a stream on which nothing is answered shows that the hub
+// is there: longer than keepalive lets one to a dead hub live.
+const livelong = time.Minute
+
 // stream runs one stream: first what an earlier one left unanswered, then what
 // next returns. It reports whether anything was answered.
-func (s *submitter) stream(ctx context.Context, unanswered *[]*wattveilv1.SubmitRequest, done *bool, next func() ([]*wattveilv1.Series, error)) (progress bool, err error) {
+func (s *submitter) stream(ctx context.Context, unanswered *[]*wattveilv1.SubmitRequest, done *bool, next source) (progress bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := s.client.Submit(ctx)
@@ -158,7 +167,9 @@ func (s *submitter) stream(ctx context.Context, unanswered *[]*wattveilv1.Submit
 	sent := 0
 	slots := make(chan struct{}, s.window)
 	received := make(chan error, 1)
+	living, end := context.WithCancel(ctx) // while the hub may still answer
 	go func() {
+		defer end()
 		for {
 			resp, err := stream.Recv()
 			if err != nil {
@@ -185,7 +196,11 @@ func (s *submitter) stream(ctx context.Context, unanswered *[]*wattveilv1.Submit
 		} else if *done {
 			break
 		} else {
-			series, err := next()
+			series, err := next(living)
+			if err != nil && errors.Is(err, living.Err()) {
+				sendErr = io.EOF // the stream ended while there was nothing to send
+				break
+			}
 			if errors.Is(err, io.EOF) {
 				*done = true
 				break
