@@ -1,0 +1,196 @@
+package server
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wattveil/wattveil/privacy/release"
+)
+
+// valid is the least that a configuration must say.
+const valid = `
+origin: hub.example/ledger
+store: sqlite:hub.db
+keys: {keyring: keys}
+grpc: {listen: "0.0.0.0:7443", cert: hub.pem, key: hub.key, client_ca: ca.pem}
+http: {listen: "127.0.0.1:8080"}
+`
+
+// with is the valid configuration with lines put in the place of its own of the
+// same key, or after it.
+func with(lines ...string) string {
+	out := strings.Split(strings.TrimSpace(valid), "\n")
+	for _, line := range lines {
+		key, _, _ := strings.Cut(line, ":")
+		put := false
+		for i := range out {
+			if strings.HasPrefix(out[i], key+":") {
+				out[i], put = line, true
+			}
+		}
+		if !put {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// configRefusals is every way in which a configuration can be refused, with a
+// part of the words.
+var configRefusals = []struct{ name, yaml, words string }{
+	{"nothing", "", "EOF"},
+	{"no YAML", "origin: [", "yaml"},
+	{"an unknown key", with("orgin: x"), "orgin"},
+	{"an unknown key deeper down", with(`http: {listen: "127.0.0.1:1", certificate: x}`), "certificate"},
+	{"a key twice", valid + "\norigin: other.example", "already defined"},
+	{"two documents", valid + "\n---\norigin: x", "more than one document"},
+	{"no origin", with("origin: ''"), "origin must be"},
+	{"an origin with a scheme", with("origin: https://hub.example"), "origin must be"},
+	{"an origin with a blank", with("origin: 'hub example'"), "origin must be"},
+	{"an origin with a plus", with("origin: hub+example"), "origin must be"},
+	{"no store", with("store: ''"), "store must be"},
+	{"another store", with("store: mysql://x"), "store must be"},
+	{"a store without a path", with("store: 'sqlite:'"), "store must be"},
+	{"a store that is no URL", with("store: 'postgres://x:%zz@h/d'"), "store is not a valid URL"},
+	{"no keys", with("keys: {}"), "keys must name either keyring or vault"},
+	{"two key services", with("keys: {keyring: k, vault: {address: a, token_file: t}}"), "keys must name either keyring or vault"},
+	{"a vault nowhere", with("keys: {vault: {token_file: t}}"), "keys.vault.address is missing"},
+	{"a vault without a login", with("keys: {vault: {address: a}}"), "keys.vault must have either token_file or role_id"},
+	{"a vault with two logins", with("keys: {vault: {address: a, token_file: t, role_id: r, secret_id_file: s}}"), "keys.vault must have either token_file or role_id"},
+	{"half a login", with("keys: {vault: {address: a, role_id: r}}"), "keys.vault.role_id and secret_id_file belong together"},
+	{"the other half", with("keys: {vault: {address: a, token_file: t, secret_id_file: s}}"), "keys.vault.role_id and secret_id_file belong together"},
+	{"no port", with("grpc: {listen: 0.0.0.0, cert: a, key: b, client_ca: c}"), "grpc.listen must be host:port"},
+	{"no port for HTTP", with("http: {listen: localhost}"), "http.listen must be host:port"},
+	{"a certificate without its key", with("grpc: {listen: ':1', cert: a, client_ca: c}"), "grpc.cert and grpc.key belong together"},
+	{"a key without its certificate", with("http: {listen: ':1', key: a}"), "http.cert and http.key belong together"},
+	{"gRPC without TLS", with("grpc: {listen: '127.0.0.1:1'}"), "grpc needs cert, key and client_ca"},
+	{"gRPC without clients' certificates", with("grpc: {listen: ':1', cert: a, key: b}"), "grpc needs cert, key and client_ca"},
+	{"clients' certificates without TLS", with("http: {listen: '127.0.0.1:1', client_ca: c}"), "http.client_ca needs cert and key"},
+	{"HTTP without TLS for all the world", with("http: {listen: '0.0.0.0:80'}"), "http without a certificate must listen on a loopback address"},
+	{"HTTP without TLS on every address", with("http: {listen: ':80'}"), "http without a certificate must listen on a loopback address"},
+	{"HTTP without TLS on a name", with("http: {listen: 'hub.example:80'}"), "http without a certificate must listen on a loopback address"},
+	{"one role", with("roles: [ingest]"), "roles: this version runs all roles"},
+	{"an unknown role", with("roles: [ingest, release, access, keyguard, ledger, web]"), "roles: this version runs all roles"},
+	{"a role twice", with("roles: [ingest, release, access, keyguard, ledger, portal, portal]"), "roles: this version runs all roles"},
+	{"too many committers", with("store: postgres://h/d", "ingest: {committers: 65}"), "ingest: a bound is out of range"},
+	{"less than no committer", with("ingest: {committers: -1}"), "ingest: a bound is out of range"},
+	{"messages that are too small", with("ingest: {max_message_bytes: 1000}"), "ingest: a bound is out of range"},
+	{"messages that are too large", with("ingest: {max_message_bytes: 100000000}"), "ingest: a bound is out of range"},
+	{"a window without end", with("ingest: {stream_window: 5000}"), "ingest: a bound is out of range"},
+	{"less than no window", with("ingest: {stream_window: -1}"), "ingest: a bound is out of range"},
+	{"less than no patience", with("ingest: {slow_reader: -1s}"), "ingest: a bound is out of range"},
+	{"less than no slack", with("ingest: {future_slack: -1s}"), "ingest: a bound is out of range"},
+	{"days ahead", with("ingest: {future_slack: 25h}"), "ingest: a bound is out of range"},
+	{"no duration", with("ingest: {slow_reader: soon}"), "yaml"},
+	{"two committers on SQLite", with("ingest: {committers: 2}"), "ingest.committers: SQLite has one writer"},
+	{"half a plan", with("release: {watermark: 36h}"), "release"},
+	{"a budget below zero", with("release: {yearly_cap: -1}"), "rho"},
+}
+
+func TestConfigRefusals(t *testing.T) {
+	for _, c := range configRefusals {
+		_, err := ParseConfig([]byte(c.yaml))
+		if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	if _, err := ParseConfig([]byte(valid)); err != nil {
+		t.Errorf("the valid one: %v", err)
+	}
+}
+
+// Every refusal that the code knows has a row above.
+func TestConfigRefusalsAreWhole(t *testing.T) {
+	code, err := os.ReadFile("config.go")
+	ok(t, err)
+	found := regexp.MustCompile(`(?:fail\(|Errorf\("%w: )"?([^"]{8,})"`).FindAllStringSubmatch(string(code), -1)
+	if len(found) < 12 {
+		t.Fatalf("%d refusals found in the code", len(found))
+	}
+	var rows strings.Builder
+	for _, c := range configRefusals {
+		_, err := ParseConfig([]byte(c.yaml))
+		rows.WriteString(err.Error() + "\n")
+	}
+	for _, f := range found {
+		words, _, _ := strings.Cut(f[1], "%") // before what is filled in
+		if words == "" {
+			words = f[1][strings.LastIndex(f[1], "%")+2:]
+		}
+		if !strings.Contains(rows.String(), strings.TrimSpace(words)) {
+			t.Errorf("no row is refused with %q", f[1])
+		}
+	}
+}
+
+// An error names a key and not what it holds where that may be a secret.
+func TestConfigErrorsKeepSecrets(t *testing.T) {
+	for _, yaml := range []string{
+		with("store: 'postgres://u:hunter2@h:x/d'"), with("store: 'mysql://u:hunter2@h/d'"), with("store: 'postgres://u:hunter2%zz@h/d'"),
+		with("keys: {vault: {address: 'https://u:hunter2@v', token_file: a, role_id: b}}"),
+	} {
+		if _, err := ParseConfig([]byte(yaml)); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// What is not said has the documented default.
+func TestConfigDefaults(t *testing.T) {
+	c, err := ParseConfig([]byte(valid))
+	ok(t, err)
+	if in := c.Ingest; in.Committers != 1 || in.MaxMessageBytes != 4<<20 || in.StreamWindow != 8 || in.SlowReader != 30*time.Second || in.FutureSlack != 5*time.Minute {
+		t.Errorf("ingest %+v", in)
+	}
+	if c.Release.Watermark != release.DefaultPlan().Watermark || c.Release.YearlyCap != release.DefaultPlan().YearlyCap {
+		t.Errorf("plan %+v", c.Release)
+	}
+	c, err = ParseConfig([]byte(with("store: postgres://h/d", "roles: [portal, ledger, keyguard, access, release, ingest]")))
+	ok(t, err)
+	if c.Ingest.Committers != 2 {
+		t.Errorf("%d committers on PostgreSQL", c.Ingest.Committers)
+	}
+}
+
+// Relative paths are of the file's directory, absolute ones stay.
+func TestConfigPaths(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "hub.yaml")
+	ok(t, os.WriteFile(path, []byte(with("keys: {vault: {address: a, ca_file: ca, role_id: r, secret_id_file: /s}}")), 0o600))
+	c, err := LoadConfig(path)
+	ok(t, err)
+	for got, want := range map[string]string{
+		c.Store: "sqlite:" + filepath.Join(dir, "hub.db"), c.GRPC.Cert: filepath.Join(dir, "hub.pem"), c.GRPC.Key: filepath.Join(dir, "hub.key"),
+		c.GRPC.ClientCA: filepath.Join(dir, "ca.pem"), c.Keys.Vault.CAFile: filepath.Join(dir, "ca"), c.Keys.Vault.SecretIDFile: "/s", c.HTTP.Cert: "",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if _, err := LoadConfig(filepath.Join(dir, "none")); !errors.Is(err, ErrConfig) || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+// The sample of the documentation is a valid configuration, and so is what it
+// shows in comments as the other choice.
+func TestExampleConfig(t *testing.T) {
+	text, err := os.ReadFile("../docs/hub.example.yaml")
+	ok(t, err)
+	c, err := ParseConfig(text)
+	ok(t, err)
+	if c.Keys.Vault == nil || c.HTTP.Cert == "" || c.Origin != "hub.example/ledger" {
+		t.Errorf("the sample says something else: %s", c.Origin)
+	}
+	if !strings.Contains(string(text), "# roles:") {
+		t.Fatal("the sample does not show roles")
+	}
+	if _, err := ParseConfig([]byte(strings.Replace(string(text), "# roles:", "roles:", 1))); err != nil {
+		t.Errorf("with its roles: %v", err)
+	}
+}
