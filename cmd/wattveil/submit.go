@@ -23,12 +23,16 @@ import (
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 )
 
+// comeback is how soon a hub that went away is looked for again: meters go on
+// measuring, so not two minutes, which is gRPC's own bound.
+var comeback = backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second}
+
 // dial connects to a hub's gRPC door.
 func dial(addr string, c *tls.Config) (*grpc.ClientConn, error) {
 	return grpc.NewClient(addr,
 		grpc.WithTransportCredentials(credentials.NewTLS(c)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 5 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: comeback, MinConnectTimeout: 5 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
 }
 

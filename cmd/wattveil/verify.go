@@ -10,8 +10,10 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/wattveil/wattveil/ledger"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 )
 
 func verifyCommand() *cobra.Command {
@@ -109,11 +111,13 @@ func verifyLog(ctx context.Context, cmd *cobra.Command, v *ledger.Verifier, src 
 }
 
 func verifyProofCommand() *cobra.Command {
-	var payload, nonce, proof string
+	var f proofFiles
 	cmd := &cobra.Command{
-		Use:   "proof --key KEY --payload FILE --nonce HEX --proof FILE",
+		Use:   "proof --key KEY (--receipt FILE | --payload FILE --nonce HEX --proof FILE)",
 		Short: "Check a receipt: that a record is in the ledger and says what it says",
-		Example: "  wattveil verify proof --key hub.vkey --payload receipt.payload --proof receipt.tlog-proof \\\n" +
+		Long:  "Check a receipt, offline: that a record is in the ledger and says what it says. A receipt is the JSON object that the\nAPI answers with and the portal lets a household save; or its three parts apart.",
+		Example: "  wattveil verify proof --key hub.vkey --receipt entry-14.json\n" +
+			"  wattveil verify proof --key hub.vkey --payload receipt.payload --proof receipt.tlog-proof \\\n" +
 			"    --nonce 5f0c…",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -121,19 +125,11 @@ func verifyProofCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := os.ReadFile(payload)
+			payload, nonce, proof, err := f.read()
 			if err != nil {
-				return fmt.Errorf("reading payload: %w", err)
+				return err
 			}
-			t, err := os.ReadFile(proof)
-			if err != nil {
-				return fmt.Errorf("reading proof: %w", err)
-			}
-			n, err := hex.DecodeString(nonce)
-			if err != nil || len(n) != len(ledger.Hash{}) {
-				return fmt.Errorf("--nonce must be 64 hexadecimal digits")
-			}
-			got, err := v.Proof(p, ledger.Hash(n), t)
+			got, err := v.Proof(payload, nonce, proof)
 			if err != nil {
 				return verdict{What: err.Error()}.deliver(cmd, "NOT VERIFIED: "+err.Error())
 			}
@@ -141,13 +137,42 @@ func verifyProofCommand() *cobra.Command {
 				fmt.Sprintf("verified: record %d (%s) of a ledger of %d", got.Index, got.Payload.Kind, got.Size))
 		},
 	}
-	cmd.Flags().StringVar(&payload, "payload", "", "file with the record's payload")
-	cmd.Flags().StringVar(&nonce, "nonce", "", "the record's nonce, hexadecimal")
-	cmd.Flags().StringVar(&proof, "proof", "", "file with the proof (c2sp.org/tlog-proof@v1)")
-	for _, name := range []string{"payload", "nonce", "proof"} {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err) // the flag was defined above
-		}
+	cmd.Flags().StringVar(&f.receipt, "receipt", "", "file with the whole receipt, JSON")
+	cmd.Flags().StringVar(&f.payload, "payload", "", "file with the record's payload")
+	cmd.Flags().StringVar(&f.nonce, "nonce", "", "the record's nonce, hexadecimal")
+	cmd.Flags().StringVar(&f.proof, "proof", "", "file with the proof (c2sp.org/tlog-proof@v1)")
+	cmd.MarkFlagsOneRequired("receipt", "payload")
+	cmd.MarkFlagsRequiredTogether("payload", "nonce", "proof")
+	for _, part := range []string{"payload", "nonce", "proof"} {
+		cmd.MarkFlagsMutuallyExclusive("receipt", part)
 	}
 	return cmd
+}
+
+// proofFiles says where a receipt is: whole, or in parts.
+type proofFiles struct{ receipt, payload, nonce, proof string }
+
+func (f proofFiles) read() (payload []byte, nonce ledger.Hash, proof []byte, err error) {
+	if f.receipt != "" {
+		b, err := os.ReadFile(f.receipt)
+		if err != nil {
+			return nil, nonce, nil, fmt.Errorf("reading receipt: %w", err)
+		}
+		var r wattveilv1.Receipt
+		if err := protojson.Unmarshal(b, &r); err != nil || len(r.GetNonce()) != len(nonce) {
+			return nil, nonce, nil, fmt.Errorf("reading receipt: not a receipt in JSON")
+		}
+		return r.GetPayload(), ledger.Hash(r.GetNonce()), []byte(r.GetProof()), nil
+	}
+	if payload, err = os.ReadFile(f.payload); err != nil {
+		return nil, nonce, nil, fmt.Errorf("reading payload: %w", err)
+	}
+	if proof, err = os.ReadFile(f.proof); err != nil {
+		return nil, nonce, nil, fmt.Errorf("reading proof: %w", err)
+	}
+	n, err := hex.DecodeString(f.nonce)
+	if err != nil || len(n) != len(nonce) {
+		return nil, nonce, nil, fmt.Errorf("--nonce must be 64 hexadecimal digits")
+	}
+	return payload, ledger.Hash(n), proof, nil
 }
