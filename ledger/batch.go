@@ -28,6 +28,7 @@ type batch[T Tx] struct {
 type result struct {
 	entry Entry
 	err   error
+	leans bool // on entries of this batch: its function ran after theirs
 }
 
 // record takes a batch through the steps that Sequencer lists, and answers it.
@@ -74,12 +75,13 @@ func (b *batch[T]) run(ctx context.Context, tx T) error {
 	b.results = make([]result, len(b.calls))
 	b.recorded = make(map[string]Entry)
 	for i, c := range b.calls {
+		leans := len(b.entries) > 0
 		entry, err := b.propose(ctx, tx, c)
 		var fatal *batchError
 		if errors.As(err, &fatal) {
 			return fatal.err
 		}
-		b.results[i] = result{entry, err}
+		b.results[i] = result{entry, err, leans}
 	}
 	b.head = from
 	if len(b.entries) > 0 {
@@ -251,18 +253,24 @@ func (b *batch[T]) resolve(ctx context.Context) error {
 		if err := b.s.checkHead(head); err != nil {
 			return err
 		}
+		committed, err := b.committed(ctx, tx)
+		if err != nil {
+			return err
+		}
 		for i, r := range b.results {
-			if r.err != nil {
-				continue
+			switch {
+			case r.err == nil:
+				entry, ok, err := tx.LedgerRequest(ctx, b.calls[i].requestID)
+				if err != nil {
+					return err
+				}
+				if !ok {
+					entry, err = Entry{}, ErrNotRecorded
+				}
+				b.results[i] = result{entry: entry, err: err}
+			case r.leans && !committed:
+				b.results[i] = result{err: ErrNotRecorded}
 			}
-			entry, ok, err := tx.LedgerRequest(ctx, b.calls[i].requestID)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				entry, err = Entry{}, ErrNotRecorded
-			}
-			b.results[i] = result{entry, err}
 		}
 		b.head, read = head, true
 		return nil
@@ -273,10 +281,20 @@ func (b *batch[T]) resolve(ctx context.Context) error {
 	return err
 }
 
-// fail answers every call that err, except where the call's own function failed.
+// committed reports whether the batch's own entries are recorded: then all are.
+func (b *batch[T]) committed(ctx context.Context, tx T) (bool, error) {
+	if len(b.entries) == 0 {
+		return false, nil
+	}
+	entry, ok, err := tx.LedgerRequest(ctx, b.entries[0].RequestID)
+	return ok && entry.Leaf == b.entries[0].Leaf, err
+}
+
+// fail answers every call that err, except where the call's own function failed
+// on what was there before the batch.
 func (b *batch[T]) fail(err error) {
 	for i, c := range b.calls {
-		if i < len(b.results) && b.results[i].err != nil {
+		if i < len(b.results) && b.results[i].err != nil && !b.results[i].leans {
 			c.answer(Receipt{}, b.results[i].err)
 			continue
 		}

@@ -224,3 +224,59 @@ func (f *faulty) settle(t *testing.T, first ledger.Receipt, firstErr error) {
 		t.Errorf("verified %d leaves, %v", report.Size, err)
 	}
 }
+
+// An answer that was given on the strength of what the same batch did before it
+// goes with the batch. It would catch a household being told that its consent is
+// already granted, by a grant that was never recorded.
+func TestAnswersGoWithTheirBatch(t *testing.T) {
+	own := errors.New("own")
+	for _, c := range []struct {
+		name  string
+		fault ledgertest.Fault
+		steps []ledgertest.Step
+		want  [3]error // of one that looks, one that records, and one that looks again
+	}{
+		{"committed", failed, nil, [3]error{own, nil, own}},
+		{"not committed", failed, []ledgertest.Step{ledgertest.Commit}, [3]error{own, ledger.ErrNotRecorded, ledger.ErrNotRecorded}},
+		{"not committed, as it turns out", lost, []ledgertest.Step{ledgertest.Commit}, [3]error{own, ledger.ErrNotRecorded, ledger.ErrNotRecorded}},
+		{"committed, as it turns out", persisted, []ledgertest.Step{ledgertest.Commit}, [3]error{own, nil, own}},
+		{"who knows", lost, []ledgertest.Step{ledgertest.Commit, ledgertest.Begin}, [3]error{own, ledger.ErrUnknownOutcome, ledger.ErrUnknownOutcome}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFaulty(t)
+			looks := func(id string) ledger.Proposal[*memTx] {
+				return ledger.Proposal[*memTx]{RequestID: id, Func: func(context.Context, *memTx, ledger.Position) (ledger.Payload, error) {
+					return ledger.Payload{}, own
+				}}
+			}
+			started, release := make(chan struct{}), make(chan struct{})
+			first := propose(t.Context(), f.seq, held("first", started, release))
+			<-started
+			answers := make(chan []ledger.Outcome, 1)
+			go func() {
+				answers <- f.seq.ProposeAll(t.Context(), []ledger.Proposal[*memTx]{looks("looks"), remark("records"), looks("looks-again")})
+			}()
+			gathered(f.seq, 3)
+			var commits, next atomic.Int64
+			f.store.OnStep(func(step ledgertest.Step) ledgertest.Fault {
+				if step == ledgertest.Commit && commits.Add(1) == 1 { // of the batch that is held
+					return ledgertest.None
+				}
+				if i := int(next.Load()); commits.Load() > 0 && i < len(c.steps) && c.steps[i] == step {
+					next.Add(1)
+					return c.fault
+				}
+				return ledgertest.None
+			})
+			close(release)
+			if o := <-first; o.Err != nil {
+				t.Fatal(o.Err)
+			}
+			for i, o := range <-answers {
+				if !errors.Is(o.Err, c.want[i]) {
+					t.Errorf("proposal %d: %v, want %v", i, o.Err, c.want[i])
+				}
+			}
+		})
+	}
+}

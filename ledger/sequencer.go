@@ -32,7 +32,7 @@ var (
 // Position is what the function of a proposal may know of its leaf.
 type Position struct {
 	Index uint64 // the index the leaf will have
-	Time  int64  // unix µs, never less than that of the leaf before it
+	Time  int64  // unix µs, never less than that of this sequencer's leaf before it
 }
 
 // ProposeFunc changes the state and says what is to be recorded. It runs
@@ -139,7 +139,8 @@ func (s *Sequencer[T]) Close() {
 // A requestID that was recorded before returns the first outcome and does not
 // run fn; it is the caller's part to give one id to one meaning. An error of
 // fn is returned as it is, after its savepoint was rolled back, and leaves the
-// rest of the batch alone. Otherwise the error says what is known: ErrUnsigned
+// rest of the batch alone; if fn saw what the batch had done before, only once
+// that is recorded. Otherwise the error says what is known: ErrUnsigned
 // means recorded; ErrUnknownOutcome, that it may have been recorded, which a
 // repeated request will tell; any other, ctx's own included, that nothing was.
 func (s *Sequencer[T]) Propose(ctx context.Context, requestID string, fn ProposeFunc[T]) (Receipt, error) {
