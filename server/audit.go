@@ -84,8 +84,9 @@ func (a *auditService) recipientMay(ctx context.Context, e ledger.Entry) (bool, 
 		}
 		c, err := a.store.ConsentOf(ctx, store.Owner{Recipient: consent.Recipient(e.Recipient)}, consent.ID(payload.Consent))
 		return err == nil && c.DecidedAt != 0, err
+	default:
+		return true, nil
 	}
-	return true, nil
 }
 
 // GetCheckpoint returns the newest signed checkpoint.

@@ -45,7 +45,7 @@ func with(lines ...string) string {
 var configRefusals = []struct{ name, yaml, words string }{
 	{"nothing", "", "EOF"},
 	{"no YAML", "origin: [", "yaml"},
-	{"an unknown key", with("orgin: x"), "orgin"},
+	{"an unknown key", with("origins: x"), "origins"},
 	{"an unknown key deeper down", with(`http: {listen: "127.0.0.1:1", certificate: x}`), "certificate"},
 	{"a key twice", valid + "\norigin: other.example", "already defined"},
 	{"two documents", valid + "\n---\norigin: x", "more than one document"},

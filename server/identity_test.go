@@ -116,7 +116,7 @@ func greet(addr string, c *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_, err = conn.Read(make([]byte, 1))
 	return err
 }
@@ -167,7 +167,7 @@ func TestCertificatesOverREST(t *testing.T) {
 	}{
 		"operator":    {r.ca.client(t, "operator", "ops"), http.StatusOK, ""},
 		"regulator":   {r.ca.client(t, "regulator", "reg"), http.StatusForbidden, "not_for_you"},
-		"nobody":      {&tls.Config{RootCAs: r.ca.pool}, http.StatusUnauthorized, "no_identity"}, //nolint:gosec // the hub's minimum is under test
+		"nobody":      {&tls.Config{RootCAs: r.ca.pool}, http.StatusUnauthorized, "no_identity"},
 		"a name less": {r.ca.clientWith(t, func(*x509.Certificate) {}), http.StatusUnauthorized, "unknown_certificate"},
 	} {
 		door := &restClient{base: "https://" + r.hub.HTTPAddr(), client: &http.Client{Transport: &http.Transport{TLSClientConfig: c.tls, DisableKeepAlives: true}}}

@@ -151,8 +151,13 @@ func TestOwnReading(t *testing.T) {
 			points, registers []string
 			series            int
 		}{
-			{nil, nil, 3}, {[]string{home}, nil, 2}, {[]string{home}, []string{energyOut}, 1}, {nil, []string{energyIn}, 2},
-			{[]string{nextDoor}, nil, 0}, {[]string{"no-such-point"}, nil, 0}, {nil, []string{"1-0:3.29.0*255"}, 0},
+			{nil, nil, 3},
+			{[]string{home}, nil, 2},
+			{[]string{home}, []string{energyOut}, 1},
+			{nil, []string{energyIn}, 2},
+			{[]string{nextDoor}, nil, 0},
+			{[]string{"no-such-point"}, nil, 0},
+			{nil, []string{"1-0:3.29.0*255"}, 0},
 		} {
 			got, err := h.ReadOwnSeries(t.Context(), &wattveilv1.ReadOwnSeriesRequest{UsagePoints: c.points, Registers: c.registers, From: yesterday.Unix(), Until: morning.Unix()})
 			ok(t, err)
@@ -190,8 +195,11 @@ func TestOwnReadingIsCut(t *testing.T) {
 		from, until time.Duration
 		first, n    int
 	}{
-		{0, 15 * time.Minute, 0, 1}, {time.Second, 30 * time.Minute, 1, 1}, {time.Hour, time.Hour + time.Second, 4, 1},
-		{time.Minute, 2 * time.Minute, 0, 0}, {-24 * time.Hour, 48 * time.Hour, 0, 96},
+		{0, 15 * time.Minute, 0, 1},
+		{time.Second, 30 * time.Minute, 1, 1},
+		{time.Hour, time.Hour + time.Second, 4, 1},
+		{time.Minute, 2 * time.Minute, 0, 0},
+		{-24 * time.Hour, 48 * time.Hour, 0, 96},
 	} {
 		got := w.own(h, home, yesterday.Add(c.from), yesterday.Add(c.until))
 		if len(got) != c.n || c.n > 0 && got[yesterday.Unix()+int64(c.first)*900] != int64(c.first) {

@@ -127,7 +127,7 @@ func (zeros) Read(b []byte) (int, error) {
 // What anybody may fetch, and how it may be kept.
 func TestPublicFiles(t *testing.T) {
 	r := newRig(t, onSQLite(t))
-	get := func(path string) (*http.Response, []byte) {
+	get := func(path string) (code int, header http.Header, body []byte) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.hub.HTTPAddr()+path, nil)
 		ok(t, err)
@@ -136,25 +136,25 @@ func TestPublicFiles(t *testing.T) {
 		defer resp.Body.Close()
 		b, err := io.ReadAll(resp.Body)
 		ok(t, err)
-		return resp, b
+		return resp.StatusCode, resp.Header, b
 	}
-	resp, doc := get("/openapi.json")
-	if string(doc) != proto.OpenAPI || !json.Valid(doc) || resp.Header.Get("Content-Type") != "application/json" {
+	_, header, doc := get("/openapi.json")
+	if string(doc) != proto.OpenAPI || !json.Valid(doc) || header.Get("Content-Type") != "application/json" {
 		t.Error("the description of REST is not what the hub was built from")
 	}
-	if _, note := get("/checkpoint"); !bytes.HasPrefix(note, []byte("hub.test/ledger\n1\n")) {
+	if _, _, note := get("/checkpoint"); !bytes.HasPrefix(note, []byte("hub.test/ledger\n1\n")) {
 		t.Errorf("checkpoint %q", note)
 	}
-	if resp, _ := get("/tile/0/x001/000"); resp.StatusCode != http.StatusNotFound {
-		t.Errorf("a tile that is not there: %d", resp.StatusCode)
+	if code, _, _ := get("/tile/0/x001/000"); code != http.StatusNotFound {
+		t.Errorf("a tile that is not there: %d", code)
 	}
 	for _, path := range []string{"/", "/v1/releases", "/openapi.json", "/checkpoint"} {
-		resp, _ := get(path)
-		if resp.Header.Get("X-Content-Type-Options") != "nosniff" || resp.Header.Get("Referrer-Policy") == "" {
-			t.Errorf("%s: headers %v", path, resp.Header)
+		_, header, _ := get(path)
+		if header.Get("X-Content-Type-Options") != "nosniff" || header.Get("Referrer-Policy") == "" {
+			t.Errorf("%s: headers %v", path, header)
 		}
 	}
-	if resp, _ := get("/v1/releases"); resp.Header.Get("Cache-Control") != "no-store" {
+	if _, header, _ := get("/v1/releases"); header.Get("Cache-Control") != "no-store" {
 		t.Error("an answer of the API may be kept")
 	}
 }

@@ -80,9 +80,8 @@ type rig struct {
 	ca    *authority
 	log   *logbook
 
-	t      *testing.T
-	stop   func() // gracefully; harmless again
-	served chan error
+	t    *testing.T
+	stop func() // gracefully; harmless again
 }
 
 // newRig starts a hub over the store at url.
