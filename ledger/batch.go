@@ -53,6 +53,7 @@ func (s *Sequencer[T]) record(ctx context.Context, calls []*call[T]) {
 		return
 	}
 	if err := s.publish(ctx, b.head); err != nil {
+		s.started = !refused(err) // the next batch begins with what this one came to
 		s.opt.Logger.ErrorContext(ctx, "ledger recorded but not signed", slog.Any("error", err))
 		b.answer(fmt.Errorf("%w: %w", ErrUnsigned, err))
 		return

@@ -27,7 +27,8 @@ var (
 // Signer turns a committed head into a checkpoint. It must never sign two
 // heads of which neither extends the other. The sequencer calls it after
 // COMMIT has succeeded, never before, and again with the same head after a
-// failure.
+// failure. While it answers ErrRollback, ErrFork or ErrOrigin nothing more is
+// recorded.
 type Signer interface {
 	Sign(ctx context.Context, head Head) (note []byte, err error)
 }

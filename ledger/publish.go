@@ -9,8 +9,8 @@ import (
 
 // start compares the newest stored checkpoint with the head, once, and signs
 // the head if a crash has left it unsigned. A store whose head is behind its
-// own checkpoint has lost leaves that were signed: ErrRollback or ErrFork, and
-// nothing is recorded.
+// own checkpoint, or behind what the signer remembers, has lost leaves that were
+// signed: ErrRollback or ErrFork, and nothing is recorded.
 func (s *Sequencer[T]) start(ctx context.Context) error {
 	if s.started {
 		return nil
@@ -39,12 +39,23 @@ func (s *Sequencer[T]) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the head: %w", err)
 	}
-	s.started = true
-	if err := s.publish(ctx, head); err != nil {
+	err = s.publish(ctx, head)
+	switch {
+	case refused(err):
+		return fmt.Errorf("signing the head: %w", err)
+	case err != nil:
 		// Not fatal: every batch signs the head it leaves.
 		s.opt.Logger.ErrorContext(ctx, "head not signed at start", slog.Any("error", err))
 	}
+	s.started = true
 	return nil
+}
+
+// refused reports an error that signing the same head again will not cure: the
+// log is not the one that was signed. What is recorded after it could never be
+// signed, or only once the log had grown past the place of the fork.
+func refused(err error) bool {
+	return errors.Is(err, ErrRollback) || errors.Is(err, ErrFork) || errors.Is(err, ErrOrigin)
 }
 
 // checkHead refuses a head that does not extend what is known to be signed.

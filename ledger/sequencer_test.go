@@ -386,3 +386,49 @@ func (u unable) Sign(context.Context, ledger.Head) ([]byte, error) {
 	}
 	return nil, errors.New("no signature today")
 }
+
+// A signer that refuses a head, since it has signed another or belongs to another
+// log, stops the log: nothing more is recorded that can never be signed, and
+// nothing grows past the place where a fork could be signed unnoticed.
+func TestRefusedHeadStopsTheLog(t *testing.T) {
+	for _, refusal := range []error{ledger.ErrRollback, ledger.ErrFork, ledger.ErrOrigin} {
+		store := ledgertest.NewMemory(origin)
+		var refuses atomic.Bool
+		signer := refusing{signerOf(t), refusal, &refuses}
+		s := start(t, store, signer, ledger.Options{})
+		if _, err := s.Propose(t.Context(), "before", remark("before").Func); err != nil {
+			t.Fatal(err)
+		}
+		refuses.Store(true)
+		if _, err := s.Propose(t.Context(), "last", remark("last").Func); !errors.Is(err, ledger.ErrUnsigned) || !errors.Is(err, refusal) {
+			t.Errorf("%v: the one it refuses to sign: %v", refusal, err)
+		}
+		for range 2 { // by this process, and by the next
+			if _, err := s.Propose(t.Context(), "after", remark("after").Func); !errors.Is(err, ledger.ErrNotRecorded) || !errors.Is(err, refusal) {
+				t.Errorf("%v: the one after: %v", refusal, err)
+			}
+			s.Close()
+			s = start(t, store, signer, ledger.Options{})
+		}
+		if leaves, _ := store.ReadLeaves(t.Context(), 0, 100); len(leaves) != 2 {
+			t.Errorf("%v: the log has %d leaves, want 2", refusal, len(leaves))
+		}
+		refuses.Store(false)
+		if _, err := s.Propose(t.Context(), "last", remark("last").Func); err != nil {
+			t.Errorf("%v: once a person has decided: %v", refusal, err)
+		}
+	}
+}
+
+type refusing struct {
+	ledger.Signer
+	with    error
+	refuses *atomic.Bool
+}
+
+func (r refusing) Sign(ctx context.Context, head ledger.Head) ([]byte, error) {
+	if r.refuses.Load() {
+		return nil, r.with
+	}
+	return r.Signer.Sign(ctx, head)
+}
