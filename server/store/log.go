@@ -5,9 +5,14 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/wattveil/wattveil/ledger"
 )
+
+// position returns what a caller asks for in a log as a number that databases
+// have. No log comes near the largest, where all beyond it end up.
+func position(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
 // Checkpoint implements ledger.Reader.
 func (s *Store) Checkpoint(ctx context.Context) ([]byte, error) {
@@ -21,7 +26,7 @@ func (s *Store) Checkpoint(ctx context.Context) ([]byte, error) {
 func (s *Store) CheckpointAt(ctx context.Context, size uint64) ([]byte, error) {
 	var note []byte
 	err := scanOne(ctx, s.read, ledger.ErrNoCheckpoint, []any{&note},
-		`SELECT note FROM tlog_checkpoints WHERE size = $1`, size)
+		`SELECT note FROM tlog_checkpoints WHERE size = $1`, position(size))
 	return note, s.reading("a checkpoint", err)
 }
 
@@ -29,7 +34,7 @@ func (s *Store) CheckpointAt(ctx context.Context, size uint64) ([]byte, error) {
 func (s *Store) Checkpoints(ctx context.Context, after uint64, limit int) ([][]byte, error) {
 	notes, err := scanAll(ctx, s.read, func(row *sql.Rows) (note []byte, err error) {
 		return note, row.Scan(&note)
-	}, `SELECT note FROM tlog_checkpoints WHERE size > $1 ORDER BY size LIMIT $2`, after, limit)
+	}, `SELECT note FROM tlog_checkpoints WHERE size > $1 ORDER BY size LIMIT $2`, position(after), limit)
 	return notes, s.reading("checkpoints", err)
 }
 
@@ -58,7 +63,7 @@ func (s *Store) PutCheckpoint(ctx context.Context, size uint64, root ledger.Hash
 func (s *Store) ReadTile(ctx context.Context, level int, n uint64) ([]byte, error) {
 	var data []byte
 	err := scanOne(ctx, s.read, ledger.ErrNoTile, []any{&data},
-		`SELECT data FROM tlog_tiles WHERE level = $1 AND n = $2`, level, n)
+		`SELECT data FROM tlog_tiles WHERE level = $1 AND n = $2`, level, position(n))
 	return data, s.reading("a tile", err)
 }
 
@@ -76,7 +81,7 @@ func (s *Store) ReadLeaves(ctx context.Context, from, until uint64) ([]ledger.Le
 		}
 		next++
 		return ledger.ParseLeaf(b)
-	}, `SELECT idx, leaf FROM tlog_leaves WHERE idx >= $1 AND idx < $2 ORDER BY idx`, from, until)
+	}, `SELECT idx, leaf FROM tlog_leaves WHERE idx >= $1 AND idx < $2 ORDER BY idx`, position(from), position(until))
 	if errors.Is(err, errGap) {
 		err = nil // what comes before the gap is what there is
 	}
@@ -87,7 +92,7 @@ var errGap = errors.New("store: a leaf is missing")
 
 // ReadEntry implements ledger.Reader.
 func (s *Store) ReadEntry(ctx context.Context, index uint64) (ledger.Entry, error) {
-	e, private, err := readEntry(ctx, s.read, `l.idx = $1`, index)
+	e, private, err := readEntry(ctx, s.read, `l.idx = $1`, position(index))
 	switch {
 	case isNotFound(err):
 		return ledger.Entry{}, s.reading("an entry", ledger.ErrNoEntry)
