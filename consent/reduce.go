@@ -18,8 +18,10 @@ var ErrSum = errors.New("consent: values do not add up")
 // could choose where a sum is cut could take two sums and subtract.
 //
 // Hours are UTC hours, days and months those of the zone. An interval counts
-// where it starts, and each instant once: where intervals overlap, the one that
-// starts first counts, of two that start together the shorter.
+// where it starts. Within one sum each instant counts once: where intervals
+// overlap, the one that starts first counts, of two that start together the
+// shorter. Intervals of another hour, day or month have no say in it, so that a
+// sum is the same in whatever range it is asked for.
 //
 // The answer is ordered by usage point, register and time. Since days and months
 // differ in length, it has one Series for each run of equally long ones, with
@@ -87,7 +89,7 @@ type total struct {
 
 func sum(group []meter.Series, g Granularity, zone *time.Location, from, until int64) ([]total, error) {
 	var totals []total
-	end := int64(0) // of the last interval that was counted
+	end := int64(0) // of the last interval that was counted in the last total
 	for _, i := range intervals(group) {
 		n := len(totals) - 1
 		if n < 0 || i.start >= totals[n].end {
@@ -97,6 +99,7 @@ func sum(group []meter.Series, g Granularity, zone *time.Location, from, until i
 			}
 			totals = append(totals, total{start: start, end: stop})
 			n++
+			end = 0 // what lies before has no say: it may be out of range the next time
 		}
 		t := &totals[n]
 		if i.start < end {

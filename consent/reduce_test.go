@@ -220,6 +220,34 @@ func TestNoFinerThanGranted(t *testing.T) {
 	whole("the day of moving out", ask(local(-1), local(4)), local(-1), 1)
 }
 
+// The sum over a day is the same whatever range it is asked in, though intervals of
+// two lengths overlap at its beginning. It would catch a day whose first quarters
+// count or not by whether the day before was asked for too: the difference of the
+// two answers is a sum over an hour.
+func TestSumsDependOnNoRange(t *testing.T) {
+	zone := zurich(t)
+	midnight := time.Date(2024, 1, 10, 0, 0, 0, 0, zone).Unix()
+	data := []meter.Series{
+		run(midnight-day-3600, 7200, 24, 1000), // one of them lies across local midnight
+		run(midnight, 900, 96, 1),
+	}
+	sums := map[int64][]int64{}
+	for _, from := range []int64{midnight - day, midnight} {
+		got, err := consent.Reduce(data, consent.Day, zone, from, midnight+day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range got {
+			for i, v := range s.Values {
+				sums[s.StartAt(i)] = append(sums[s.StartAt(i)], v)
+			}
+		}
+	}
+	if s := sums[midnight]; len(s) != 2 || s[0] != s[1] {
+		t.Errorf("the same day sums to %v, want twice the same", s)
+	}
+}
+
 // At the finest granularity what leaves is exact to the interval, by point,
 // register and range. It would catch a whole day's block that leaves untrimmed.
 func TestDiscloseIntervals(t *testing.T) {
