@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"io/fs"
 	"strings"
 )
@@ -53,3 +54,8 @@ func Schema() (sqlite, postgres string, checksums map[string]string, err error) 
 
 // ForgetPartitions drops what the store remembers of partitions.
 func (s *Store) ForgetPartitions() { s.forgetPartitions() }
+
+// Pools are the pools of connections by who uses them.
+func Pools(s *Store) map[string]*sql.DB {
+	return map[string]*sql.DB{"writer": s.write, "reader": s.read}
+}

@@ -138,3 +138,30 @@ func killAfter(t *testing.T, at string, round, n int) (acked []int) {
 	}
 	return acked
 }
+
+// Every connection of every pool, the readers' too, syncs each commit, overwrites
+// what is deleted, and holds to foreign keys. It would catch a setting that only
+// the first connection has; a killed process does not show it, lost power does.
+func TestSQLitePragmas(t *testing.T) {
+	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "hub.db"))
+	check := func(who string, value func(pragma string) (string, error)) {
+		for pragma, want := range map[string]string{
+			"journal_mode": "wal", "synchronous": "2", "secure_delete": "1", "foreign_keys": "1", "trusted_schema": "0", "busy_timeout": "10000",
+		} {
+			if got, err := value(pragma); err != nil || got != want {
+				t.Errorf("%s: %s is %q, %v, want %q", who, pragma, got, err, want)
+			}
+		}
+	}
+	for who, pool := range store.Pools(s) {
+		// All connections at once, so that each is one of its own.
+		for i := range pool.Stats().MaxOpenConnections {
+			conn, err := pool.Conn(t.Context())
+			must(t, err)
+			defer conn.Close()
+			check(fmt.Sprint(who, " ", i), func(pragma string) (got string, err error) {
+				return got, conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got)
+			})
+		}
+	}
+}
