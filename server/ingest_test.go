@@ -66,6 +66,20 @@ func TestRefusalsByInterval(t *testing.T) {
 	})
 }
 
+// A utility that a certificate names and nobody has registered has no usage
+// points: everything it sends comes back by name, and nothing of it is stored.
+func TestUnregisteredUtility(t *testing.T) {
+	w := newTown(t, onSQLite(t))
+	stranger := w.as("utility", "stranger")
+	answer := w.send(stranger, batch("b-1", day(home, yesterday, 1), day(farAway, yesterday, 1)))
+	if answer.GetAccepted() != 0 || !maps.Equal(reasons(answer), map[string]int{"unknown_usage_point": 192}) {
+		t.Errorf("accepted %d, refused %v", answer.GetAccepted(), reasons(answer))
+	}
+	if n := w.slots(w.utility, home) + w.slots(w.otherUtility, farAway) + w.slots(stranger, home); n != 0 {
+		t.Errorf("%d slots", n)
+	}
+}
+
 // A name that is not well formed goes back short. It catches an answer that is
 // larger than memory: a long name, once for each of many intervals.
 func TestRefusalsDoNotEchoMuch(t *testing.T) {
