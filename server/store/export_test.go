@@ -59,3 +59,8 @@ func (s *Store) ForgetPartitions() { s.forgetPartitions() }
 func Pools(s *Store) map[string]*sql.DB {
 	return map[string]*sql.DB{"writer": s.write, "reader": s.read}
 }
+
+// LockRegistry takes the lock of whoever changes the registry until tx ends.
+func (s *Store) LockRegistry(ctx context.Context, tx *Tx) error {
+	return s.lock(ctx, tx.sql, lockRegistry)
+}

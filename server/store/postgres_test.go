@@ -102,6 +102,75 @@ func TestDeadlock(t *testing.T) {
 	}
 }
 
+// What one transaction decides upon, another waits for: rows are locked when they
+// are read, and who lives where changes under one lock. It would catch a SELECT
+// that has lost its FOR UPDATE: the tests that race seldom do.
+func TestDecidingWaits(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		holds, asks func(ctx context.Context, s *store.Store, tx *store.Tx) error
+	}{
+		{"the ledger's head", head, head},
+		{"a consent", theConsent, theConsent},
+		{"a consent that is due", theConsent, func(ctx context.Context, _ *store.Store, tx *store.Tx) error {
+			_, err := tx.DueConsent(ctx, 100*86400)
+			return err
+		}},
+		{"who moves in", registry, func(ctx context.Context, s *store.Store, _ *store.Tx) error {
+			return s.CreateHouseholds(ctx, []store.NewHousehold{family("h9", 0, "p1")})
+		}},
+		{"who moves out", registry, func(ctx context.Context, s *store.Store, _ *store.Tx) error {
+			return s.MoveOut(ctx, "h1", 20)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := open(t, pgtest.Database(t))
+			town(t, s)
+			must(t, s.CreateLedger(t.Context(), origin))
+			must(t, s.CreateHouseholds(t.Context(), []store.NewHousehold{family("h1", 10, "p2")}))
+			do(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.PutConsent(ctx, sampleConsent("c", "h1", 1)) })
+			asked := make(chan error, 1)
+			do(t, s, func(ctx context.Context, tx *store.Tx) error {
+				if err := test.holds(ctx, s, tx); err != nil {
+					return err
+				}
+				go func() {
+					asked <- s.Transact(t.Context(), func(ctx context.Context, tx *store.Tx) error { return test.asks(ctx, s, tx) })
+				}()
+				for waiting := 0; waiting == 0; {
+					select {
+					case err := <-asked:
+						t.Errorf("it did not wait: %v", err)
+						asked <- err
+						return nil
+					default:
+					}
+					if err := s.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity
+						WHERE datname = current_database() AND wait_event_type = 'Lock'`, nil, &waiting); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			must(t, <-asked)
+		})
+	}
+}
+
+func head(ctx context.Context, _ *store.Store, tx *store.Tx) error {
+	_, err := tx.LedgerHead(ctx)
+	return err
+}
+
+func registry(ctx context.Context, s *store.Store, tx *store.Tx) error {
+	return s.LockRegistry(ctx, tx)
+}
+
+func theConsent(ctx context.Context, _ *store.Store, tx *store.Tx) error {
+	_, err := tx.Consent(ctx, "c")
+	return err
+}
+
 // The fault table of COMMIT: whether it is lost on its way there, or its answer
 // on its way back, the caller hears that the outcome is unknown, and the same
 // batch again is found out for what it is.
