@@ -143,7 +143,7 @@ func TestTwoHubsStartAtOnce(t *testing.T) {
 	})
 }
 
-// The stored hash of a batch: HMAC-SHA256, every text and list length-prefixed by
+// The stored hashes of a batch and of its answer: HMAC-SHA256, every text and list length-prefixed by
 // 8 bytes big endian, numbers likewise. If it changes, every hub in the field
 // refuses what its utilities send again.
 func TestBatchMAC(t *testing.T) {
@@ -151,10 +151,10 @@ func TestBatchMAC(t *testing.T) {
 	s := &wattveilv1.Series{UsagePoint: "up-1", Register: "1-0:1.29.0*255", Start: 1_772_409_600, LengthSeconds: 900, Values: []int64{1, -2, 300}, Qualities: []byte{0, 1, 15}, Revision: 2}
 	p := &prepared{refused: []refusal{{"up-1", "1-0:1.29.0*255", 1_772_410_500, meter.NegativeDelivered}}}
 	p.batch.Intervals = 1
-	got := batchMAC(key, "stadtwerk", batch("b-1", s), p)
-	const want = "25bf31f0e19a9c92ebf9e3d449f0ffe5f6c1f6dee775cf10e9be54df47ed9bb0"
-	if hex.EncodeToString(got[:]) != want {
-		t.Errorf("%x", got)
+	got, answer := contentMAC(key, "stadtwerk", batch("b-1", s)), answerMAC(key, p)
+	const want, wantAnswer = "d862aba41efb8733264810bd80de1516ee0db8224af0081f4a22e0cc7e7ba291", "c6262792a8fd1cca3c490e6c6493c709276db7a7dfc910e428b13d52a3f26880"
+	if hex.EncodeToString(got[:]) != want || hex.EncodeToString(answer[:]) != wantAnswer {
+		t.Errorf("%x, %x", got, answer)
 	}
 
 	// Fields do not run into each other.
@@ -173,13 +173,13 @@ func TestBatchMAC(t *testing.T) {
 		"a start":             {{Start: 1}},
 		"a length":            {{LengthSeconds: 1}},
 	} {
-		mac := batchMAC(key, "stadtwerk", batch("b-1", ss...), &prepared{})
+		mac := contentMAC(key, "stadtwerk", batch("b-1", ss...))
 		if other, twice := seen[mac]; twice {
 			t.Errorf("%s and %s have one hash", what, other)
 		}
 		seen[mac] = what
 	}
-	if batchMAC(key, "nachbar", batch("b-1", s), p) == got || batchMAC(key[1:], "stadtwerk", batch("b-1", s), p) == got {
+	if contentMAC(key, "nachbar", batch("b-1", s)) == got || contentMAC(key[1:], "stadtwerk", batch("b-1", s)) == got {
 		t.Error("neither the utility nor the key is in the hash")
 	}
 }

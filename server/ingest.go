@@ -193,8 +193,12 @@ func (m *meterService) batch(ctx context.Context, utility meter.Utility, req *wa
 	if err != nil {
 		return nil, err
 	}
-	if outcome.Result == store.Differs {
+	switch outcome.Result {
+	case store.Differs:
 		resp.ErrorReason = "batch_content_differs"
+		return resp, nil
+	case store.Changed:
+		resp.ErrorReason = "batch_answer_differs"
 		return resp, nil
 	}
 	resp.Accepted = uint64(p.batch.Intervals)

@@ -248,7 +248,7 @@ func TestRepetitionIsNotAcknowledgedForMore(t *testing.T) {
 			t.Fatalf("accepted %d", a.GetAccepted())
 		}
 		h := w.moveIn(yesterday, empty)
-		if a := w.send(w.utility, b); a.GetErrorReason() != "batch_content_differs" || a.GetAccepted() != 0 {
+		if a := w.send(w.utility, b); a.GetErrorReason() != "batch_answer_differs" || a.GetAccepted() != 0 {
 			t.Errorf("accepted %d, error %q", a.GetAccepted(), a.GetErrorReason())
 		}
 		w.keep(batch("b-2", b.GetSeries()...))

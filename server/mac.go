@@ -10,15 +10,10 @@ import (
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 )
 
-// batchMAC is the keyed hash of a batch's content, and of which of it was
-// refused: a bare hash of few readings could be guessed. The refusals belong to
-// it because a repetition is not stored. One whose answer would be another, since
-// a usage point has been registered or a household has moved in meanwhile, must
-// not be told that what was refused then is there; it is refused whole, and its
-// sender sends it under another name.
-func batchMAC(key []byte, utility meter.Utility, req *wattveilv1.SubmitRequest, p *prepared) (out [32]byte) {
-	h := hmac.New(sha256.New, key)
-	w := macWriter{h: h}
+// contentMAC is the keyed hash of a batch's content: a bare hash of few readings
+// could be guessed.
+func contentMAC(key []byte, utility meter.Utility, req *wattveilv1.SubmitRequest) [32]byte {
+	w := macWriter{h: hmac.New(sha256.New, key)}
 	w.text("wattveil batch v1")
 	w.text(string(utility))
 	w.number(uint64(len(req.GetSeries())))
@@ -34,6 +29,16 @@ func batchMAC(key []byte, utility meter.Utility, req *wattveilv1.SubmitRequest, 
 			w.number(uint64(v))
 		}
 	}
+	return w.sum()
+}
+
+// answerMAC is the keyed hash of what a batch is answered: how much of it was
+// stored, and what was refused. A repetition is not stored; if its answer would
+// be another by now, since a household has moved in or the clock has gone on, its
+// sender must not be told that what was refused then is there.
+func answerMAC(key []byte, p *prepared) [32]byte {
+	w := macWriter{h: hmac.New(sha256.New, key)}
+	w.text("wattveil batch answer v1")
 	w.number(uint64(p.batch.Intervals))
 	w.number(uint64(len(p.refused)))
 	for _, r := range p.refused {
@@ -42,9 +47,7 @@ func batchMAC(key []byte, utility meter.Utility, req *wattveilv1.SubmitRequest, 
 		w.number(uint64(r.Start))
 		w.text(string(r.Reason))
 	}
-	w.flush()
-	h.Sum(out[:0])
-	return out
+	return w.sum()
 }
 
 // macWriter gathers small fields into few writes.
@@ -57,6 +60,12 @@ type macWriter struct {
 func (w *macWriter) flush() {
 	w.h.Write(w.buf[:w.n])
 	w.n = 0
+}
+
+func (w *macWriter) sum() (out [32]byte) {
+	w.flush()
+	w.h.Sum(out[:0])
+	return out
 }
 
 func (w *macWriter) number(v uint64) {

@@ -118,7 +118,7 @@ func (p *preparer) prepareWith(ctx context.Context, w *seal.Writer, utility mete
 		return nil, err
 	}
 	out.batch.Refused = len(out.refused)
-	out.batch.MAC = batchMAC(p.macKey, utility, req, out)
+	out.batch.MAC, out.batch.AnswerMAC = contentMAC(p.macKey, utility, req), answerMAC(p.macKey, out)
 	return out, nil
 }
 

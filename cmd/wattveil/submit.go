@@ -147,6 +147,12 @@ func (s *submitter) run(ctx context.Context, next source) error {
 	return s.input // what could be read before it broke off has been stored
 }
 
+// answerDiffers is the reason by which the hub says that it has this batch, and
+// would refuse other intervals of it than it did then. What it refused then is
+// stored under another id, and what it has is not doubled: the same interval of
+// the same revision counts once.
+const answerDiffers = "batch_answer_differs"
+
 // underWay is a batch that was sent, as the nth of its stream.
 type underWay struct {
 	n   int
@@ -168,6 +174,7 @@ func (s *submitter) stream(ctx context.Context, unanswered *[]*wattveilv1.Submit
 	}
 	var mu sync.Mutex
 	pending := make(map[string]underWay)
+	var renamed []*wattveilv1.SubmitRequest // to be sent once more, under another id
 	sent := 0
 	slots := make(chan struct{}, s.window)
 	received := make(chan error, 1)
@@ -181,11 +188,17 @@ func (s *submitter) stream(ctx context.Context, unanswered *[]*wattveilv1.Submit
 				return
 			}
 			mu.Lock()
-			_, mine := pending[resp.GetBatchId()]
+			b, mine := pending[resp.GetBatchId()]
 			delete(pending, resp.GetBatchId())
+			again := mine && resp.GetErrorReason() == answerDiffers
+			if again {
+				renamed = append(renamed, &wattveilv1.SubmitRequest{BatchId: resp.GetBatchId() + ":again", Series: b.req.GetSeries()})
+			}
 			mu.Unlock()
-			if mine {
+			if mine && !again {
 				s.answered(resp)
+			}
+			if mine {
 				progress = true
 				<-slots
 			}
@@ -240,7 +253,7 @@ func (s *submitter) stream(ctx context.Context, unanswered *[]*wattveilv1.Submit
 		left = append(left, b.req)
 	}
 	left = append(left, resend...)
-	*unanswered = left
+	*unanswered = append(left, renamed...)
 	if errors.Is(err, io.EOF) && len(left) == 0 && sendErr == nil {
 		return progress, nil
 	}

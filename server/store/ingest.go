@@ -19,6 +19,7 @@ type Batch struct {
 	Utility    meter.Utility
 	ID         string   // the utility's name for it
 	MAC        [32]byte // keyed hash of its content
+	AnswerMAC  [32]byte // keyed hash of what it is answered
 	AcceptedAt int64    // unix µs
 	Intervals  int      // in Blocks, missing ones not counted
 	Refused    int      // intervals named to the sender and not stored
@@ -41,6 +42,10 @@ const (
 	// Differs: the name is taken by a batch of other content. Nothing of this one
 	// was stored but wraps.
 	Differs Result = 3
+	// Changed: a batch of this name and content is in the database, and its
+	// sender was answered otherwise than it would be now. Nothing of this one was
+	// stored but wraps.
+	Changed Result = 4
 )
 
 // BatchOutcome answers for one batch.
@@ -158,14 +163,15 @@ func (t *Tx) claim(ctx context.Context, batches []Batch) ([]BatchOutcome, error)
 		a, b := &batches[i], &batches[j]
 		return cmp.Or(cmp.Compare(a.Utility, b.Utility), cmp.Compare(a.ID, b.ID))
 	})
-	stored := make(map[name][32]byte, len(order)) // MAC under which the name is taken
+	type macs struct{ content, answer [32]byte }
+	stored := make(map[name]macs, len(order)) // under which the name is taken
 	claimed := map[int]bool{}
-	columns := []string{"utility", "batch_id", "mac", "accepted_us", "intervals", "refused"}
+	columns := []string{"utility", "batch_id", "mac", "answer_mac", "accepted_us", "intervals", "refused"}
 	for chunk := range slices.Chunk(order, t.rowsPerInsert(len(columns))) {
 		values := make([]any, 0, len(chunk)*len(columns))
 		for _, i := range chunk {
 			b := &batches[i]
-			values = append(values, b.Utility, b.ID, b.MAC[:], b.AcceptedAt, b.Intervals, b.Refused)
+			values = append(values, b.Utility, b.ID, b.MAC[:], b.AnswerMAC[:], b.AcceptedAt, b.Intervals, b.Refused)
 		}
 		taken, err := scanAll(ctx, t.sql, func(row *sql.Rows) (n name, err error) {
 			return n, row.Scan(&n.utility, &n.id)
@@ -175,16 +181,16 @@ func (t *Tx) claim(ctx context.Context, batches []Batch) ([]BatchOutcome, error)
 		}
 		for _, n := range taken {
 			claimed[first[n]] = true
-			stored[n] = batches[first[n]].MAC
+			stored[n] = macs{batches[first[n]].MAC, batches[first[n]].AnswerMAC}
 		}
 	}
 	for _, i := range order {
 		if claimed[i] {
 			continue
 		}
-		var mac [32]byte
-		err := t.sql.QueryRowContext(ctx, `SELECT mac FROM batches WHERE utility = $1 AND batch_id = $2`,
-			batches[i].Utility, batches[i].ID).Scan(fixed(mac[:]))
+		var mac macs
+		err := t.sql.QueryRowContext(ctx, `SELECT mac, answer_mac FROM batches WHERE utility = $1 AND batch_id = $2`,
+			batches[i].Utility, batches[i].ID).Scan(fixed(mac.content[:]), fixed(mac.answer[:]))
 		if err != nil {
 			return nil, err
 		}
@@ -196,10 +202,12 @@ func (t *Tx) claim(ctx context.Context, batches []Batch) ([]BatchOutcome, error)
 		switch {
 		case claimed[i]:
 			outcomes[i].Result = Stored
-		case subtle.ConstantTimeCompare(mac[:], batches[i].MAC[:]) == 1:
-			outcomes[i].Result = Duplicate
-		default:
+		case subtle.ConstantTimeCompare(mac.content[:], batches[i].MAC[:]) == 0:
 			outcomes[i].Result = Differs
+		case subtle.ConstantTimeCompare(mac.answer[:], batches[i].AnswerMAC[:]) == 0:
+			outcomes[i].Result = Changed
+		default:
+			outcomes[i].Result = Duplicate
 		}
 	}
 	return outcomes, nil

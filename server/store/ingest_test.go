@@ -159,17 +159,19 @@ func TestBatchOnce(t *testing.T) {
 
 		elsewhere := full("a", 1)
 		elsewhere.Utility = "other" // another utility's names are its own
+		otherwise := full("a", 1)
+		otherwise.AnswerMAC = [32]byte{1} // something is refused that was not, or the reverse
 		outcomes, err := s.CommitBatches(t.Context(), []store.Batch{
-			full("b", 1), full("a", 1), full("b", 1), full("a", 2), full("b", 2), full("c", 1), elsewhere, full("a", 2),
+			full("b", 1), full("a", 1), full("b", 1), full("a", 2), full("b", 2), full("c", 1), elsewhere, full("a", 2), otherwise,
 		})
 		must(t, err)
 		want := []store.Result{
-			store.Stored, store.Duplicate, store.Duplicate, store.Differs, store.Differs, store.Stored, store.Stored, store.Differs,
+			store.Stored, store.Duplicate, store.Duplicate, store.Differs, store.Differs, store.Stored, store.Stored, store.Differs, store.Changed,
 		}
 		if got := results(outcomes); !slices.Equal(got, want) {
 			t.Errorf("results %v, want %v", got, want)
 		}
-		for table, want := range map[string]int{"batches": 4, "blocks": 4, "spool": 4, "day_keys": 9, "spool_keys": 9} {
+		for table, want := range map[string]int{"batches": 4, "blocks": 4, "spool": 4, "day_keys": 10, "spool_keys": 10} {
 			if got := count(t, s, table); got != want {
 				t.Errorf("%s holds %d rows, want %d", table, got, want)
 			}

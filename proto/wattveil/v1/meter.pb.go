@@ -88,9 +88,12 @@ type SubmitResponse struct {
 	Refusals []*Refusal `protobuf:"bytes,3,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	// True when this batch had been stored before.
 	Duplicate bool `protobuf:"varint,4,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
-	// Set when the batch as a whole was refused and nothing of it stored: a
-	// stable reason such as "batch_content_differs", "batch_too_large",
-	// "bad_batch_id".
+	// Set when nothing of this batch was stored: a stable reason.
+	// "batch_content_differs": the id is taken by other content.
+	// "batch_answer_differs": this batch was stored before, and would be answered
+	// otherwise now (a household has moved in, or the clock has gone on): what was
+	// refused then is stored by sending it under a new id, which doubles nothing.
+	// Others: "batch_too_large", "bad_batch_id".
 	ErrorReason   string `protobuf:"bytes,5,opt,name=error_reason,json=errorReason,proto3" json:"error_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -13,6 +13,7 @@ CREATE TABLE batches (
     utility      {{id}}    NOT NULL, -- meter.Utility
     batch_id     {{id}}    NOT NULL, -- chosen by the utility
     mac          {{bytes}} NOT NULL, -- keyed hash of the content, 32 bytes: tells a repetition from other content
+    answer_mac   {{bytes}} NOT NULL, -- keyed hash of what the sender was answered, 32 bytes: a repetition may be answered so again
     accepted_us  {{int64}} NOT NULL, -- taken in by ingest
     intervals    {{int64}} NOT NULL, -- stored
     refused      {{int64}} NOT NULL, -- named to the sender and not stored

@@ -86,7 +86,7 @@ func TestFindsWhatIsWrong(t *testing.T) {
 			block("h2", "7") // the table's key keeps numbers apart within a household and day only
 			expect("two households under one number", 2, 1, 8, 1)
 
-			exec(`INSERT INTO batches (utility, batch_id, mac, accepted_us, intervals, refused) VALUES ('u', 'b-1', ` + blob + `, 0, 4, 2)`)
+			exec(`INSERT INTO batches (utility, batch_id, mac, answer_mac, accepted_us, intervals, refused) VALUES ('u', 'b-1', ` + blob + `, ` + blob + `, 0, 4, 2)`)
 			if b := tables.Batches(t); len(b) != 1 || b["u/b-1"] != (Batch{"u", "b-1", 4, 2}) {
 				t.Errorf("batches: %+v", b)
 			}
