@@ -1,10 +1,13 @@
 package ledger_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/wattveil/wattveil/ledger"
 )
@@ -102,6 +105,48 @@ func TestVerifierRefusesCheckpoint(t *testing.T) {
 	cosigned := good + "— witness.example AAAAAAECAwQ=\n"
 	if _, _, err := verifier.Checkpoint([]byte(cosigned)); err != nil {
 		t.Errorf("cosigned: %v", err)
+	}
+}
+
+// Nor is what its key did sign, if it is no checkpoint of this log in the one form
+// that there is. It would catch a check that rests on the signature alone: a key
+// may come to sign for a second log, or with other software.
+func TestVerifierRefusesSignedNonsense(t *testing.T) {
+	seed := sequence(0x20)
+	_, verifier, vkey := newSigner(t, origin)
+	hash := strings.Split(vkey, "+")[1]
+	key, err := note.NewSigner("PRIVATE+KEY+" + origin + "+" + hash + "+" + base64.StdEncoding.EncodeToString(append([]byte{1}, seed[:]...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sequence(0x60)
+	root := base64.StdEncoding.EncodeToString(digest[:])
+	for name, c := range map[string]struct {
+		text string
+		good bool
+	}{
+		"as it should be":        {origin + "\n7\n" + root + "\n", true},
+		"another log":            {"other.example/hub\n7\n" + root + "\n", false},
+		"no origin":              {"\n7\n" + root + "\n", false},
+		"leading zero":           {origin + "\n07\n" + root + "\n", false},
+		"signed size":            {origin + "\n+7\n" + root + "\n", false},
+		"size below zero":        {origin + "\n-7\n" + root + "\n", false},
+		"size beyond 64 bits":    {origin + "\n18446744073709551616\n" + root + "\n", false},
+		"short root":             {origin + "\n7\n" + base64.StdEncoding.EncodeToString(digest[:31]) + "\n", false},
+		"root without padding":   {origin + "\n7\n" + strings.TrimRight(root, "=") + "\n", false},
+		"root with spare bits":   {origin + "\n7\n" + root[:42] + "9=\n", false},
+		"extension line":         {origin + "\n7\n" + root + "\nmore\n", false},
+		"two lines, no root":     {origin + "\n7\n", false},
+		"carriage returns":       {origin + "\r\n7\r\n" + root + "\r\n", false},
+		"a release, for example": {"wattveil release\n", false},
+	} {
+		signed, err := note.Sign(&note.Note{Text: c.text}, key)
+		if err != nil {
+			continue // a note cannot even hold it
+		}
+		if size, _, err := verifier.Checkpoint(signed); (err == nil) != c.good || err != nil && !errors.Is(err, ledger.ErrCheckpoint) {
+			t.Errorf("%s: size %d, %v", name, size, err)
+		}
 	}
 }
 

@@ -29,3 +29,13 @@ func KeysHeld(w *Writer) int64 { return w.days.count.Load() + w.windows.count.Lo
 
 // FillKeys makes the writer believe that it holds all the keys it may.
 func FillKeys(w *Writer) { w.days.count.Store(maxKeys) }
+
+// KeysInMemory returns the day keys where the writer holds them.
+func KeysInMemory(w *Writer) (keys []*[32]byte) {
+	for i := range w.days.shards {
+		for _, e := range w.days.shards[i].keys {
+			keys = append(keys, &e.key)
+		}
+	}
+	return keys
+}

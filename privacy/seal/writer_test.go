@@ -207,6 +207,21 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// A key that is forgotten is overwritten, not only let go: the memory may be
+// looked at long after.
+func TestForgottenKeysAreZeroed(t *testing.T) {
+	h := newHouse(t)
+	h.seal(t, series(noon, 1))
+	held := seal.KeysInMemory(h.writer)
+	if len(held) != 1 || *held[0] == ([32]byte{}) {
+		t.Fatalf("%d keys held, want one that is a key", len(held))
+	}
+	h.writer.Forget(day + 1)
+	if *held[0] != ([32]byte{}) {
+		t.Error("the key is still in memory")
+	}
+}
+
 // A writer holds no more keys than it may, and those it holds go on.
 func TestKeysAreBounded(t *testing.T) {
 	h := newHouse(t)
