@@ -133,7 +133,7 @@ func TestMatrixOverTheWire(t *testing.T) {
 			c, _ := w.signIn(w.homes[home])
 			server, conn = w.hub.internal, c.conn
 		default:
-			conn = w.as(name, "somebody").conn
+			conn = w.as(name, map[Kind]string{UtilityKind: utility, RecipientKind: recipient, OperatorKind: "somebody", RegulatorKind: "somebody"}[kind]).conn
 		}
 		all := methods(server)
 		order := slices.Sorted(maps.Keys(all))

@@ -30,7 +30,7 @@ func (h *Hub) doors(ctx context.Context, s services) error {
 		return err
 	}
 	server := func(inProcess bool, opts ...grpc.ServerOption) *grpc.Server {
-		g := &gate{auth: &authenticator{sessions: h.store, clock: h.clock, inProcess: inProcess}, log: h.log, mono: time.Now} //nolint:forbidigo // how long calls take is told in real time, whatever the hub's clock follows
+		g := &gate{auth: &authenticator{directory: h.store, clock: h.clock, inProcess: inProcess}, log: h.log, mono: time.Now} //nolint:forbidigo // how long calls take is told in real time, whatever the hub's clock follows
 		srv := grpc.NewServer(append(opts,
 			grpc.UnaryInterceptor(g.unary), grpc.StreamInterceptor(g.stream),
 			grpc.MaxRecvMsgSize(h.cfg.Ingest.MaxMessageBytes), grpc.MaxSendMsgSize(maxAnswerBytes),

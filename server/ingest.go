@@ -194,6 +194,7 @@ func (m *meterService) batch(ctx context.Context, utility meter.Utility, req *wa
 		return nil, err
 	}
 	switch outcome.Result {
+	case store.Stored, store.Duplicate:
 	case store.Differs:
 		resp.ErrorReason = "batch_content_differs"
 		return resp, nil

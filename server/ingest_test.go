@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/wattveil/wattveil/meter"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 )
@@ -66,16 +68,20 @@ func TestRefusalsByInterval(t *testing.T) {
 	})
 }
 
-// A utility that a certificate names and nobody has registered has no usage
-// points: everything it sends comes back by name, and nothing of it is stored.
-func TestUnregisteredUtility(t *testing.T) {
+// A utility or third party that a certificate names and nobody has registered is
+// turned away, over gRPC and over REST. It catches readings, and requests to
+// households, from somebody whom the authority signed for and the operator does
+// not know.
+func TestUnregisteredCallers(t *testing.T) {
 	w := newTown(t, onSQLite(t))
-	stranger := w.as("utility", "stranger")
-	answer := w.send(stranger, batch("b-1", day(home, yesterday, 1), day(farAway, yesterday, 1)))
-	if answer.GetAccepted() != 0 || !maps.Equal(reasons(answer), map[string]int{"unknown_usage_point": 192}) {
-		t.Errorf("accepted %d, refused %v", answer.GetAccepted(), reasons(answer))
-	}
-	if n := w.slots(w.utility, home) + w.slots(w.otherUtility, farAway) + w.slots(stranger, home); n != 0 {
+	stream, err := w.as("utility", "stranger").Submit(t.Context())
+	ok(t, err)
+	_ = stream.Send(batch("b-1", day(home, yesterday, 1))) // the answer comes to Recv
+	_, err = stream.Recv()
+	refused(t, err, codes.Unauthenticated, "unknown_certificate")
+	_, err = w.as("recipient", "stranger").RequestConsent(t.Context(), &wattveilv1.RequestConsentRequest{RequestId: "r-1", UsagePoint: home})
+	refused(t, err, codes.Unauthenticated, "unknown_certificate")
+	if n := w.slots(w.utility, home); n != 0 {
 		t.Errorf("%d slots", n)
 	}
 }

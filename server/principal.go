@@ -127,8 +127,11 @@ func parsePrincipal(kind, id string) (Principal, error) {
 	return Principal{Kind: k, ID: id}, nil
 }
 
-// sessions resolves bearer tokens; server/store implements it.
-type sessions interface {
+// directory knows who may call; server/store implements it.
+type directory interface {
+	// KnowsUtility and KnowsRecipient report whether somebody is registered.
+	KnowsUtility(ctx context.Context, id meter.Utility) (bool, error)
+	KnowsRecipient(ctx context.Context, id consent.Recipient) (bool, error)
 	// SessionHousehold returns the household of a live session, by the hash of
 	// its token.
 	SessionHousehold(ctx context.Context, tokenHash [32]byte, now int64) (consent.Household, bool, error)
@@ -148,8 +151,8 @@ const internalPrincipal = "wattveil-internal-principal"
 
 // authenticator finds the principal of a call.
 type authenticator struct {
-	sessions sessions
-	clock    Clock
+	directory directory
+	clock     Clock
 	// inProcess is set on the listener that only the HTTP edge can reach.
 	inProcess bool
 }
@@ -176,7 +179,27 @@ func (a *authenticator) principal(ctx context.Context) (Principal, error) {
 	if v := md.Get("authorization"); len(v) > 0 && p.Kind == Public {
 		return a.session(ctx, v)
 	}
-	return p, nil
+	return p, a.registered(ctx, p)
+}
+
+// registered refuses utilities and third parties that a certificate names and
+// the register does not: an authority may have signed for somebody who has left.
+// Operators and regulators are known by their certificates alone.
+func (a *authenticator) registered(ctx context.Context, p Principal) (err error) {
+	known := true
+	if p.Kind == UtilityKind {
+		known, err = a.directory.KnowsUtility(ctx, p.Utility())
+	}
+	if p.Kind == RecipientKind {
+		known, err = a.directory.KnowsRecipient(ctx, p.Recipient())
+	}
+	if err != nil {
+		return fmt.Errorf("looking up caller: %w", err)
+	}
+	if !known {
+		return errBadCertificate
+	}
+	return nil
 }
 
 func (a *authenticator) session(ctx context.Context, headers []string) (Principal, error) {
@@ -185,7 +208,7 @@ func (a *authenticator) session(ctx context.Context, headers []string) (Principa
 		return Principal{}, errBadSession
 	}
 	h := tokenHash(token)
-	household, ok, err := a.sessions.SessionHousehold(ctx, h, a.clock().Unix())
+	household, ok, err := a.directory.SessionHousehold(ctx, h, a.clock().Unix())
 	if err != nil {
 		return Principal{}, fmt.Errorf("looking up session: %w", err)
 	}

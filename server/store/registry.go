@@ -157,6 +157,24 @@ func (s *Store) Nodes(ctx context.Context) ([]GridNode, error) {
 	return nodes, nil
 }
 
+// KnowsUtility reports whether the utility is registered.
+func (s *Store) KnowsUtility(ctx context.Context, id meter.Utility) (bool, error) {
+	return s.knows(ctx, "utilities", string(id))
+}
+
+// KnowsRecipient reports whether the third party is registered.
+func (s *Store) KnowsRecipient(ctx context.Context, id consent.Recipient) (bool, error) {
+	return s.knows(ctx, "recipients", string(id))
+}
+
+func (s *Store) knows(ctx context.Context, table, id string) (bool, error) {
+	err := scanOne(ctx, s.read, ErrNotFound, []any{&id}, `SELECT id FROM `+table+` WHERE id = $1`, id)
+	if isNotFound(err) {
+		return false, nil
+	}
+	return err == nil, s.reading("the register", err)
+}
+
 // PutUsagePoints adds usage points or changes their cap and zone, all or none.
 // A usage point keeps its utility and its node: ErrConflict. Those must exist:
 // ErrNotFound.
