@@ -280,3 +280,46 @@ func TestAnswersGoWithTheirBatch(t *testing.T) {
 		})
 	}
 }
+
+// forgetful is a store whose database crashed before the newest checkpoint was on
+// disk, as it may where a checkpoint's commit does not wait for that.
+type forgetful struct {
+	*ledgertest.Memory
+	lost atomic.Bool
+}
+
+func (f *forgetful) Checkpoint(ctx context.Context) ([]byte, error) {
+	if f.lost.Load() {
+		return f.CheckpointAt(ctx, 2)
+	}
+	return f.Memory.Checkpoint(ctx)
+}
+
+func (f *forgetful) PutCheckpoint(ctx context.Context, size uint64, root ledger.Hash, note []byte) error {
+	f.lost.Store(false)
+	return f.Memory.PutCheckpoint(ctx, size, root, note)
+}
+
+// The database crashes and loses the newest checkpoint while the hub goes on: the
+// next batch stores it again, though it records nothing itself. It would catch
+// receipts that cannot be proved, and readers who see the log shrink, until
+// somebody happens to record something.
+func TestLostCheckpointIsSignedAnew(t *testing.T) {
+	store := &forgetful{Memory: ledgertest.NewMemory(origin)}
+	s := start(t, store, signerOf(t), ledger.Options{})
+	for i := range 3 {
+		if _, err := s.Propose(t.Context(), fmt.Sprint("r-", i), remark("x").Func); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store.lost.Store(true)
+	if _, err := ledger.TLogProof(t.Context(), store, 2); !errors.Is(err, ledger.ErrUnsigned) {
+		t.Fatalf("proof under the lost checkpoint: %v", err)
+	}
+	if r, err := s.Propose(t.Context(), "r-2", remark("x").Func); err != nil || r.Index != 2 {
+		t.Errorf("asked again: index %d, %v", r.Index, err)
+	}
+	if _, err := ledger.TLogProof(t.Context(), store, 2); err != nil {
+		t.Errorf("proof: %v", err)
+	}
+}

@@ -73,10 +73,23 @@ func (s *Sequencer[T]) checkHead(head Head) error {
 	return nil
 }
 
+// kept reports whether the store still holds what was published. A checkpoint
+// whose commit did not wait for the disk is gone after a crash of the database,
+// which this process need not have noticed. A batch that records something does
+// not ask: it publishes anew.
+func (s *Sequencer[T]) kept(ctx context.Context) bool {
+	note, err := s.store.Checkpoint(ctx)
+	if err != nil {
+		return !errors.Is(err, ErrNoCheckpoint) // nothing learnt: the next batch asks again
+	}
+	c, err := readCheckpoint(note)
+	return err != nil || c.size >= s.published.size
+}
+
 // publish signs a committed head and stores the checkpoint. Afterwards
 // s.published covers head, or there is an error.
 func (s *Sequencer[T]) publish(ctx context.Context, head Head) error {
-	if s.note != nil && s.published.size >= head.Size {
+	if s.note != nil && s.published.size >= head.Size && s.kept(ctx) {
 		return nil
 	}
 	note, err := s.signer.Sign(ctx, head)

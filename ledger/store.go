@@ -144,7 +144,8 @@ type Store[T Tx] interface {
 	// and root again replaces the note (cosignatures are added later); the
 	// same size with another root is ErrFork. A smaller size than the newest
 	// goes into the history and leaves the newest alone. A store may return
-	// before the note is on disk: a lost one is signed anew at start-up.
+	// before the note is on disk: a lost one is signed anew at start-up, or by
+	// the next batch.
 	PutCheckpoint(ctx context.Context, size uint64, root Hash, note []byte) error
 }
 

@@ -39,7 +39,7 @@ func (s *Store) Checkpoints(ctx context.Context, after uint64, limit int) ([][]b
 }
 
 // PutCheckpoint implements ledger.Store. On PostgreSQL it does not wait for the
-// disk: a note that is lost is signed anew when the sequencer starts.
+// disk: a note that is lost is signed anew by the sequencer's next batch or start.
 func (s *Store) PutCheckpoint(ctx context.Context, size uint64, root ledger.Hash, note []byte) error {
 	return s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
 		if err := tx.needNotWait(ctx, tx.sql); err != nil {
