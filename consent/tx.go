@@ -41,7 +41,8 @@ type Tx interface {
 	// StoredIntervals returns how many intervals of the household are stored
 	// for the usage points and registers (no registers: all) in [from, until),
 	// unix seconds at UTC midnights, counted from the blocks' metadata alone.
-	// It is an upper bound: each block counts in full, replaced revisions too.
+	// It is an upper bound on what is there at this moment: each block counts in
+	// full, replaced revisions too.
 	StoredIntervals(ctx context.Context, h Household, points []meter.UsagePoint, registers []meter.Register, from, until int64) (uint64, error)
 }
 
