@@ -13,7 +13,7 @@ import (
 func (s *Store) ReplaceLetterCode(ctx context.Context, h consent.Household, codeHash [32]byte) error {
 	return s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
 		var known consent.Household
-		if err := scanOne(ctx, tx.sql, ErrNotFound, []any{&known}, `SELECT id FROM households WHERE id = $1 AND public_key IS NOT NULL`, h); err != nil {
+		if err := scanOne(ctx, tx.sql, ErrNotFound, []any{&known}, `SELECT id FROM households WHERE id = $1 AND public_key IS NOT NULL`+tx.forUpdate(), h); err != nil {
 			return fmt.Errorf("finding the household of a letter: %w", err)
 		}
 		if _, err := tx.sql.ExecContext(ctx, `DELETE FROM letter_codes WHERE household = $1 AND used_s IS NULL`, h); err != nil {

@@ -109,19 +109,25 @@ func TestDecidingWaits(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		holds, asks func(ctx context.Context, s *store.Store, tx *store.Tx) error
+		want        error // of the one that asks, when it has waited
 	}{
-		{"the ledger's head", head, head},
-		{"a consent", theConsent, theConsent},
+		{"the ledger's head", head, head, nil},
+		{"a consent", theConsent, theConsent, nil},
+		{"an erasure", func(ctx context.Context, _ *store.Store, tx *store.Tx) error {
+			return tx.EraseHousehold(ctx, "h1")
+		}, func(ctx context.Context, s *store.Store, _ *store.Tx) error {
+			return s.ReplaceLetterCode(ctx, "h1", [32]byte{1})
+		}, store.ErrNotFound},
 		{"a consent that is due", theConsent, func(ctx context.Context, _ *store.Store, tx *store.Tx) error {
 			_, err := tx.DueConsent(ctx, 100*86400)
 			return err
-		}},
+		}, nil},
 		{"who moves in", registry, func(ctx context.Context, s *store.Store, _ *store.Tx) error {
 			return s.CreateHouseholds(ctx, []store.NewHousehold{family("h9", 0, "p1")})
-		}},
+		}, nil},
 		{"who moves out", registry, func(ctx context.Context, s *store.Store, _ *store.Tx) error {
 			return s.MoveOut(ctx, "h1", 20)
-		}},
+		}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := open(t, pgtest.Database(t))
@@ -152,7 +158,9 @@ func TestDecidingWaits(t *testing.T) {
 				}
 				return nil
 			})
-			must(t, <-asked)
+			if err := <-asked; !errors.Is(err, test.want) {
+				t.Errorf("having waited: %v, want %v", err, test.want)
+			}
 		})
 	}
 }
