@@ -19,7 +19,9 @@ func (s *Store) QueryRow(ctx context.Context, query string, args []any, dest ...
 }
 
 // OpenBare opens a store whose schema nobody looks at.
-func OpenBare(url string, opt Options) (*Store, error) { return connect(url, opt) }
+func OpenBare(url string, opt Options) (*Store, error) {
+	return connect(context.Background(), url, opt)
+}
 
 // MigrateTo applies the migrations in fsys instead of this program's.
 func (s *Store) MigrateTo(ctx context.Context, fsys fs.FS) error {

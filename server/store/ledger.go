@@ -69,10 +69,10 @@ func (t *Tx) LedgerAppend(ctx context.Context, from, to ledger.Head, entries []l
 	if !moved {
 		return ledger.ErrFenced
 	}
-	err = insert(ctx, t.dialect, t.sql, "tlog_leaves", []string{"idx", "leaf", "request_id"}, "",
+	err = insert(ctx, t.dialect, t.sql, "tlog_leaves", []string{"idx", "leaf"}, "",
 		len(entries), func(i int, values []any) {
 			leaf := entries[i].Leaf.Bytes()
-			values[0], values[1], values[2] = entries[i].Index, leaf[:], entries[i].RequestID
+			values[0], values[1] = entries[i].Index, leaf[:]
 		})
 	if err != nil {
 		return fmt.Errorf("adding leaves: %w", err)
@@ -82,11 +82,11 @@ func (t *Tx) LedgerAppend(ctx context.Context, from, to ledger.Head, entries []l
 		told = slices.DeleteFunc(slices.Clone(entries), func(e ledger.Entry) bool { return slices.Contains(t.erased, e.Subject) })
 	}
 	err = insert(ctx, t.dialect, t.sql, "tlog_private",
-		[]string{"idx", "kind", "time_us", "subject", "recipient", "payload", "nonce", "envelope"}, "",
+		[]string{"idx", "kind", "time_us", "subject", "recipient", "request_id", "payload", "nonce", "envelope"}, "",
 		len(told), func(i int, values []any) {
 			e := &told[i]
 			values[0], values[1], values[2], values[3], values[4] = e.Index, string(e.Kind), e.Time, e.Subject, e.Recipient
-			values[5], values[6], values[7] = notNull(e.Payload), e.Nonce[:], nullable(e.Envelope)
+			values[5], values[6], values[7], values[8] = e.RequestID, notNull(e.Payload), e.Nonce[:], nullable(e.Envelope)
 		})
 	if err != nil {
 		return fmt.Errorf("adding what leaves mean: %w", err)
@@ -101,9 +101,10 @@ func (t *Tx) LedgerAppend(ctx context.Context, from, to ledger.Head, entries []l
 	return t.writeChains(ctx)
 }
 
-// LedgerRequest implements ledger.Tx.
+// LedgerRequest implements ledger.Tx. A request of an erased household is
+// forgotten with it.
 func (t *Tx) LedgerRequest(ctx context.Context, requestID string) (ledger.Entry, bool, error) {
-	e, _, err := readEntry(ctx, t.sql, `l.request_id = $1`, requestID)
+	e, _, err := readEntry(ctx, t.sql, `p.request_id = $1`, requestID)
 	if isNotFound(err) {
 		return ledger.Entry{}, false, nil
 	}
@@ -122,7 +123,7 @@ func (t *Tx) LedgerSubjectKey(ctx context.Context, subject string) (ledger.Hash,
 }
 
 // entryColumns are those of scanEntry, from tlog_leaves l LEFT JOIN tlog_private p.
-const entryColumns = `l.idx, l.leaf, l.request_id, p.kind, p.time_us, p.subject, p.recipient, p.payload, p.nonce, p.envelope`
+const entryColumns = `l.idx, l.leaf, p.kind, p.time_us, p.subject, p.recipient, p.request_id, p.payload, p.nonce, p.envelope`
 
 // readEntry returns one entry, and whether its private columns are there. The
 // error is ErrNotFound where there is none.
@@ -138,9 +139,9 @@ func readEntry(ctx context.Context, q querier, where string, arg any) (e ledger.
 // scanEntry scans entryColumns and more columns after them.
 func scanEntry(row interface{ Scan(dest ...any) error }, more ...any) (e ledger.Entry, private bool, err error) {
 	var leaf, nonce []byte
-	var kind, subject, recipient sql.NullString
+	var kind, subject, recipient, request sql.NullString
 	var at sql.NullInt64
-	dest := []any{&e.Index, &leaf, &e.RequestID, &kind, &at, &subject, &recipient, &e.Payload, &nonce, &e.Envelope}
+	dest := []any{&e.Index, &leaf, &kind, &at, &subject, &recipient, &request, &e.Payload, &nonce, &e.Envelope}
 	if err := row.Scan(append(dest, more...)...); err != nil {
 		return ledger.Entry{}, false, err
 	}
@@ -150,7 +151,7 @@ func scanEntry(row interface{ Scan(dest ...any) error }, more ...any) (e ledger.
 	if !kind.Valid {
 		return e, false, nil
 	}
-	e.Kind, e.Time, e.Subject, e.Recipient = ledger.Kind(kind.String), at.Int64, subject.String, recipient.String
+	e.Kind, e.Time, e.Subject, e.Recipient, e.RequestID = ledger.Kind(kind.String), at.Int64, subject.String, recipient.String, request.String
 	return e, true, fixed(e.Nonce[:]).Scan(nonce)
 }
 

@@ -45,7 +45,7 @@ type Store struct {
 // returns; see [Options.Migrate]. No error holds the url, which may carry a
 // password.
 func Open(ctx context.Context, url string, opt Options) (*Store, error) {
-	s, err := connect(url, opt)
+	s, err := connect(ctx, url, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -60,8 +60,8 @@ func Open(ctx context.Context, url string, opt Options) (*Store, error) {
 	return s, nil
 }
 
-// connect makes the pools and looks at nothing yet.
-func connect(url string, opt Options) (*Store, error) {
+// connect makes the pools, and looks at no table yet.
+func connect(ctx context.Context, url string, opt Options) (*Store, error) {
 	if opt.MaxConns <= 0 {
 		opt.MaxConns = defaultMaxConns
 	}
@@ -69,7 +69,7 @@ func connect(url string, opt Options) (*Store, error) {
 	case strings.HasPrefix(url, "sqlite:"):
 		return openSQLite(strings.TrimPrefix(url, "sqlite:"), opt)
 	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
-		return openPostgres(url, opt)
+		return openPostgres(ctx, url, opt)
 	}
 	return nil, ErrURL
 }

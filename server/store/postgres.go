@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,7 +31,12 @@ type postgresDialect struct {
 
 const connectTimeout = 10 * time.Second
 
-func openPostgres(url string, opt Options) (*Store, error) {
+// idleTimeout ends the transaction of a process that has stopped in the middle of
+// it: what it has locked, the log's head among it, would hold up everybody else
+// for as long as its connection stands.
+const idleTimeout = time.Minute
+
+func openPostgres(ctx context.Context, url string, opt Options) (*Store, error) {
 	cfg, err := pq.NewConfig(url)
 	if err != nil {
 		return nil, ErrURL // the driver's own error may quote the url
@@ -44,6 +50,31 @@ func openPostgres(url string, opt Options) (*Store, error) {
 	if cfg.ApplicationName == "" {
 		cfg.ApplicationName = "wattveil"
 	}
+	if cfg.Runtime == nil {
+		cfg.Runtime = map[string]string{}
+	}
+	if _, set := cfg.Runtime["idle_in_transaction_session_timeout"]; !set {
+		cfg.Runtime["idle_in_transaction_session_timeout"] = strconv.FormatInt(idleTimeout.Milliseconds(), 10)
+	}
+	db, err := openPool(cfg, opt)
+	if err != nil {
+		return nil, err
+	}
+	// What is acknowledged survives power loss, whatever the server does by
+	// default; a default that is stricter than on stands.
+	var mode string
+	err = db.QueryRowContext(ctx, `SELECT current_setting('synchronous_commit')`).Scan(&mode)
+	if err == nil && mode == "off" {
+		_ = db.Close()
+		cfg.Runtime["synchronous_commit"] = "on"
+		if db, err = openPool(cfg, opt); err != nil {
+			return nil, err
+		}
+	}
+	return &Store{dialect: &postgresDialect{db: db, spans: map[int32]bool{}}, write: db, read: db}, nil
+}
+
+func openPool(cfg pq.Config, opt Options) (*sql.DB, error) {
 	connector, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
 		return nil, ErrURL
@@ -51,7 +82,7 @@ func openPostgres(url string, opt Options) (*Store, error) {
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(opt.MaxConns)
 	db.SetMaxIdleConns(opt.MaxConns)
-	return &Store{dialect: &postgresDialect{db: db, spans: map[int32]bool{}}, write: db, read: db}, nil
+	return db, nil
 }
 
 func (*postgresDialect) engine() string { return "postgres" }

@@ -13,8 +13,7 @@ CREATE TABLE tlog_head (
 -- Public. Rows are only added; indices have no gaps.
 CREATE TABLE tlog_leaves (
     idx          {{int64}} NOT NULL PRIMARY KEY, -- 0, 1, 2, …
-    leaf         {{bytes}} NOT NULL,             -- 98 bytes, as hashed
-    request_id   {{id}}    NOT NULL UNIQUE       -- who asks again is given this leaf
+    leaf         {{bytes}} NOT NULL              -- 98 bytes, as hashed
 ) {{table}};
 
 -- Private: what opens the commitment of a leaf. An erasure deletes the row.
@@ -24,6 +23,7 @@ CREATE TABLE tlog_private (
     time_us      {{int64}} NOT NULL,             -- as in the payload
     subject      {{id}}    NOT NULL,             -- household; empty if there is none
     recipient    {{id}}    NOT NULL,             -- empty if there is none
+    request_id   {{id}}    NOT NULL UNIQUE,      -- who asks again is given this leaf; made of the caller's name, so it goes with it
     payload      {{bytes}} NOT NULL,             -- canonical
     nonce        {{bytes}} NOT NULL,             -- 32 random bytes
     envelope     {{bytes}}                       -- sealed copy for the regulator; NULL if there is none
