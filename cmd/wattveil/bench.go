@@ -89,6 +89,9 @@ func benchIngestCommand() *cobra.Command {
 			if b.shape != "day" && b.shape != "live" {
 				return fmt.Errorf("--shape must be day or live")
 			}
+			if b.households == 0 {
+				b.households = map[string]int{"day": 10_000, "live": 2_000}[b.shape]
+			}
 			if b.households < 100 || b.rounds < 1 || b.connections < 1 || b.connections > maxConnections {
 				return fmt.Errorf("--households must be at least 100, --rounds at least 1, --connections 1 to %d", maxConnections)
 			}
@@ -115,7 +118,7 @@ func benchIngestCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&b.store, "store", "", "a PostgreSQL server on which databases may be made")
 	cmd.Flags().StringVar(&b.shape, "shape", "day", "day: 96 intervals of a household a series; live: one")
-	cmd.Flags().IntVar(&b.households, "households", 10_000, "households a round; each has one day of 96 intervals (live: 4 intervals)")
+	cmd.Flags().IntVar(&b.households, "households", 0, "households a round, each with one day of 96 intervals (default: 10000, live: 2000)")
 	cmd.Flags().IntVar(&b.rounds, "rounds", 5, "rounds")
 	cmd.Flags().StringVar(&b.profile, "cpuprofile", "", "write a processor profile of the last round's sealed ingest to this file")
 	cmd.Flags().IntVar(&b.connections, "connections", 2, "connections to the server on either side")
@@ -128,12 +131,12 @@ func benchIngestCommand() *cobra.Command {
 // maxConnections bounds the goroutines that load either side.
 const maxConnections = 64
 
-// liveIntervals is how many quarter hours a household sends in a live round.
-const liveIntervals = 4
+// dayIntervals is how many quarter hours a household sends in a round.
+const dayIntervals = 96
 
 func (b *benchIngest) run(ctx context.Context, progress io.Writer) error {
 	b.day = meter.DayOf(time.Date(2026, time.January, 15, 0, 0, 0, 0, time.UTC).Unix())
-	b.results = benchIngestReport{Shape: b.shape, Readings: b.households * b.perHousehold()}
+	b.results = benchIngestReport{Shape: b.shape, Readings: b.households * dayIntervals}
 	for _, name := range []string{"server_version", "synchronous_commit", "fsync", "full_page_writes", "wal_level", "shared_buffers"} {
 		v, err := plain.Setting(ctx, b.store, name)
 		if err != nil {
@@ -166,13 +169,6 @@ func (b *benchIngest) run(ctx context.Context, progress io.Writer) error {
 	return nil
 }
 
-func (b *benchIngest) perHousehold() int {
-	if b.shape == "live" {
-		return liveIntervals
-	}
-	return 96
-}
-
 // reading is interval i of household h: a load curve of its own, from a hash, so
 // that both sides store the same and nobody needs to keep it.
 func (b *benchIngest) values(h, first, n int) []int64 {
@@ -194,13 +190,13 @@ func (b *benchIngest) series(worker, workers int, yield func(household int, star
 	}
 	if b.shape == "day" {
 		for h := worker; h < b.households; h += workers {
-			if err := one(h, 0, 96); err != nil {
+			if err := one(h, 0, dayIntervals); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	for i := range liveIntervals {
+	for i := range dayIntervals {
 		for h := worker; h < b.households; h += workers {
 			if err := one(h, i, 1); err != nil {
 				return err
@@ -421,7 +417,7 @@ func (b *benchIngest) reopen(ctx context.Context, r *rig, codes []string) (int, 
 		if err := c.call(ctx, http.MethodGet, fmt.Sprintf("/v1/readings/own?from=%d&until=%d", b.day.Start(), b.day.End()), nil, got); err != nil {
 			return 0, fmt.Errorf("reading back: %w", err)
 		}
-		want := b.values(h, 0, b.perHousehold())
+		want := b.values(h, 0, dayIntervals)
 		var have []int64
 		slices.SortFunc(got.GetSeries(), func(x, y *wattveilv1.Series) int { return cmp.Compare(x.GetStart(), y.GetStart()) })
 		for _, s := range got.GetSeries() {

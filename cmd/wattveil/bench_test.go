@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wattveil/wattveil/meter"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/server/store/pgtest"
 )
 
@@ -46,8 +47,7 @@ func TestBenchIngest(t *testing.T) {
 		if err := d.Decode(&r); err != nil {
 			t.Fatal(err)
 		}
-		readings := map[string]int{"day": 9600, "live": 400}[shape]
-		if r.Shape != shape || r.Readings != readings || len(r.Rounds) != 1 {
+		if r.Shape != shape || r.Readings != 9600 || len(r.Rounds) != 1 {
 			t.Errorf("shape %s, %d readings a round, %d rounds", r.Shape, r.Readings, len(r.Rounds))
 		}
 		if r.Wattveil.Rate <= 0 || r.Wattveil.Bytes <= 0 || r.Wattveil.CPU <= 0 || r.Plain.Rate <= 0 || r.Plain.Bytes <= 0 || r.RatioRate <= 0 || r.RatioSize <= 0 {
@@ -72,14 +72,23 @@ func TestBenchRefusesForgetfulServer(t *testing.T) {
 // acknowledged, readings refused, other readings read back.
 func TestBenchChecksItsOutput(t *testing.T) {
 	b := &benchIngest{shape: "day", households: 100, connections: 2, log: slog.New(slog.DiscardHandler), day: meter.DayOf(demoStart.Unix()) + 1}
-	b.results.Readings = b.households * b.perHousehold()
+	b.results.Readings = b.households * dayIntervals
 	r, err := startRig(t.Context(), rigConfig{Dir: t.TempDir(), Start: time.Unix(b.day.End()+600, 0), Log: b.log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.stop()
+	operator, err := r.dial("operator", "bench")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wattveilv1.NewRegistryServiceClient(operator).PutUtilities(t.Context(), &wattveilv1.PutUtilitiesRequest{
+		Utilities: []*wattveilv1.Utility{{Id: demoUtility, Name: "Bench"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if err := b.send(t.Context(), r, 0); err == nil || !strings.Contains(err.Error(), "refused readings") {
-		t.Errorf("nobody is registered, all is refused: %v", err)
+		t.Errorf("no usage point is registered, all is refused: %v", err)
 	}
 	codes, err := b.populate(t.Context(), r)
 	if err != nil {

@@ -209,7 +209,7 @@ func settle(ctx context.Context, reg wattveilv1.RegistryServiceClient, points []
 		ps[i] = &wattveilv1.UsagePoint{Id: p, Utility: testUtility, Node: "feeder-1", Zone: "UTC"}
 		hs[i] = &wattveilv1.NewHousehold{UsagePoints: []string{p}, From: from}
 	}
-	_, err1 := reg.PutUtilities(ctx, &wattveilv1.PutUtilitiesRequest{Utilities: []*wattveilv1.Utility{{Id: testUtility, Name: "Works"}}})
+	_, err1 := reg.PutUtilities(ctx, &wattveilv1.PutUtilitiesRequest{Utilities: []*wattveilv1.Utility{{Id: testUtility, Name: "Works"}, {Id: "other", Name: "Other works"}}})
 	_, err2 := reg.PutGridNodes(ctx, &wattveilv1.PutGridNodesRequest{Nodes: []*wattveilv1.GridNode{
 		{Id: "region", Kind: "region"}, {Id: "substation-1", Parent: "region", Level: 1, Kind: "substation"}, {Id: "feeder-1", Parent: "substation-1", Level: 2, Kind: "feeder"},
 	}})
