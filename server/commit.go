@@ -95,7 +95,7 @@ func (c *committer) run() {
 	for {
 		select {
 		case first := <-c.queue:
-			c.store1(c.gather(first))
+			c.storeGroup(c.gather(first))
 		case <-c.done:
 			return
 		}
@@ -121,14 +121,14 @@ func (c *committer) gather(first *waiting) []*waiting {
 	return group
 }
 
-// store1 stores one group in one transaction and answers its callers. A group
+// storeGroup stores one group in one transaction and answers its callers. A group
 // that fails for good is taken apart, so that what is wrong with one batch
 // does not end the streams of the others.
-func (c *committer) store1(group []*waiting) {
+func (c *committer) storeGroup(group []*waiting) {
 	outcomes, err := c.attempt(group)
 	if len(group) > 1 && err != nil && !again(err) {
 		for _, w := range group {
-			c.store1([]*waiting{w})
+			c.storeGroup([]*waiting{w})
 		}
 		return
 	}
