@@ -3,6 +3,7 @@ package ledger
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -15,9 +16,14 @@ import (
 // of their Go width, and a list is each element as length(4) | bytes. A field
 // of value zero is absent. One payload thus has one encoding, which a household
 // can recompute in any language, and every encoding one payload.
-const payloadVersion = 1
+//
+// The version is the lowest that has the payload's kind and every field that is
+// present, so that a payload which version 1 can express has the bytes it always
+// had. Version 2 adds fields 30 and up and the kinds of kindsOfVersion2; an
+// element of field 30 is index(8) | recipient's number(8) | recipient.
+const maxPayloadVersion = 2
 
-// payloadFields numbers the fields of version 1. A number is never reused.
+// payloadFields numbers the fields. A number is never reused.
 var payloadFields = []struct {
 	number byte
 	id     bool // an identifier, see Payload
@@ -52,6 +58,21 @@ var payloadFields = []struct {
 	{27, false, func(p *Payload) any { return &p.SubjectPrev }},
 	{28, false, func(p *Payload) any { return &p.RecipientSeq }},
 	{29, false, func(p *Payload) any { return &p.RecipientPrev }},
+	{firstFieldOfVersion2, true, func(p *Payload) any { return &p.Erased }},
+	{31, false, func(p *Payload) any { return &p.MapKey }},
+	{32, false, func(p *Payload) any { return &p.MapSize }},
+}
+
+const firstFieldOfVersion2 = 30
+
+var kindsOfVersion2 = []Kind{KindRekey}
+
+// version returns the lowest version that has the kind and the field.
+func version(k Kind, lastField byte) byte {
+	if lastField >= firstFieldOfVersion2 || slices.Contains(kindsOfVersion2, k) {
+		return 2
+	}
+	return 1
 }
 
 // fieldHeader is the length of number and length before each value.
@@ -65,7 +86,7 @@ func (p Payload) Encode() ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	b := []byte{payloadVersion}
+	b := []byte{version(p.Kind, 0)}
 	for _, f := range payloadFields {
 		v, err := appendValue(nil, f.of(&p), f.id)
 		if err != nil {
@@ -74,6 +95,7 @@ func (p Payload) Encode() ([]byte, error) {
 		if len(v) == 0 {
 			continue
 		}
+		b[0] = version(p.Kind, f.number)
 		b = append(b, f.number)
 		b = binary.BigEndian.AppendUint32(b, uint32(len(v)))
 		b = append(b, v...)
@@ -94,12 +116,14 @@ func DecodePayload(b []byte) (Payload, error) {
 		return Payload{}, fmt.Errorf("%w: %d bytes", ErrPayload, len(b))
 	case len(b) == 0:
 		return Payload{}, fmt.Errorf("%w: empty", ErrPayload)
-	case b[0] != payloadVersion:
+	case b[0] < 1 || b[0] > maxPayloadVersion:
 		return Payload{}, fmt.Errorf("%w: version %d", ErrPayload, b[0])
 	}
+	claimed, last := b[0], byte(0)
 	fields := payloadFields
 	for b = b[1:]; len(b) > 0; {
 		number := b[0]
+		last = number
 		for len(fields) > 0 && fields[0].number < number {
 			fields = fields[1:]
 		}
@@ -117,6 +141,9 @@ func DecodePayload(b []byte) (Payload, error) {
 	}
 	if err := p.check(); err != nil {
 		return Payload{}, err
+	}
+	if claimed != version(p.Kind, last) {
+		return Payload{}, fmt.Errorf("%w: version %d for what is of another", ErrPayload, claimed)
 	}
 	return p, nil
 }
@@ -174,6 +201,17 @@ func appendValue(b []byte, field any, id bool) ([]byte, error) {
 			b = append(b, s...)
 		}
 		return b, nil
+	case *[]Erased:
+		for _, e := range *v {
+			if err := checkText(e.Recipient, id); err != nil {
+				return nil, err
+			}
+			b = binary.BigEndian.AppendUint32(b, uint32(erasedHeader+len(e.Recipient)))
+			b = binary.BigEndian.AppendUint64(b, e.Index)
+			b = binary.BigEndian.AppendUint64(b, e.RecipientSeq)
+			b = append(b, e.Recipient...)
+		}
+		return b, nil
 	case *Hash:
 		if *v == (Hash{}) {
 			return b, nil
@@ -215,21 +253,22 @@ func setValue(field any, b []byte, id bool) error {
 		*v = string(b)
 		return checkText(*v, id)
 	case *[]string:
-		for len(b) > 0 {
-			if len(b) < 4 || uint64(binary.BigEndian.Uint32(b)) > uint64(len(b)-4) {
-				return errTruncated
-			}
-			n := 4 + int(binary.BigEndian.Uint32(b))
-			s := string(b[4:n])
-			if s == "" {
+		return eachElement(b, func(e []byte) error {
+			if len(e) == 0 {
 				return errElement
 			}
-			if err := checkText(s, id); err != nil {
-				return err
+			*v = append(*v, string(e))
+			return checkText(string(e), id)
+		})
+	case *[]Erased:
+		return eachElement(b, func(e []byte) error {
+			if len(e) < erasedHeader {
+				return errLength
 			}
-			*v, b = append(*v, s), b[n:]
-		}
-		return nil
+			recipient := string(e[erasedHeader:])
+			*v = append(*v, Erased{binary.BigEndian.Uint64(e), recipient, binary.BigEndian.Uint64(e[8:])})
+			return checkText(recipient, id)
+		})
 	case *Hash:
 		if len(b) != len(v) {
 			return errLength
@@ -246,6 +285,24 @@ func setValue(field any, b []byte, id bool) error {
 		return setUint(b, 4, func(u uint64) { *v = uint32(u) })
 	}
 	panic("ledger: payload field of unknown type")
+}
+
+// erasedHeader is the length of an Erased before its recipient.
+const erasedHeader = 16
+
+// eachElement calls f with every element of a list.
+func eachElement(b []byte, f func([]byte) error) error {
+	for len(b) > 0 {
+		if len(b) < 4 || uint64(binary.BigEndian.Uint32(b)) > uint64(len(b)-4) {
+			return errTruncated
+		}
+		n := 4 + int(binary.BigEndian.Uint32(b))
+		if err := f(b[4:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
 }
 
 func setUint(b []byte, width int, set func(uint64)) error {

@@ -62,6 +62,15 @@ func samplePayloads() map[string]ledger.Payload {
 	read.PurposeText, read.Terms, read.PermissionUntil = ledger.Hash{}, ledger.Hash{}, 0
 	read.KeyFrom, read.KeyUntil, read.Intervals = 20423, 20453, 2976
 	refused := ledger.Payload{Time: at, Recipient: "adviser:7", Consent: "c-1", Reason: "revoked", RecipientSeq: 9, RecipientPrev: sequence(0x70)}
+	full := ledger.Payload{
+		Kind: ledger.KindAccess, Time: at, Subject: "s", Recipient: "r", Purpose: "self", PurposeText: sequence(1),
+		Consent: "c", UsagePoints: []string{"a", "b"}, Registers: []string{"1-0:2.8.0*255"}, Granularity: "interval",
+		From: -1, Until: 1 << 40, KeyFrom: -1, KeyUntil: 1 << 30, PermissionUntil: 3, Intervals: 1 << 63, Reason: "x",
+		Session: sequence(2), Terms: sequence(3), Product: "p", Day: -2, Nodes: 1 << 31, RhoNano: 1, Digest: sequence(4),
+		Detail: "d", SubjectSeq: 2, SubjectPrev: sequence(5), RecipientSeq: 3, RecipientPrev: sequence(6),
+	}
+	full2 := full
+	full2.Erased, full2.MapKey, full2.MapSize = []ledger.Erased{{}, {Index: 1 << 63, Recipient: "r", RecipientSeq: 7}}, sequence(7), 1<<40
 	return map[string]ledger.Payload{
 		"consent.request": of(asked, ledger.KindConsentRequest),
 		"consent.grant":   of(asked, ledger.KindConsentGrant),
@@ -75,13 +84,16 @@ func samplePayloads() map[string]ledger.Payload {
 		"erasure":         {Kind: ledger.KindErasure, Time: at, Reason: "moved_out"},
 		"map_head":        {Kind: ledger.KindMapHead, Time: at, Digest: sequence(0xa0)},
 		"admin":           {Kind: ledger.KindAdmin, Time: at, Detail: "log key rotated – schlüssel", Digest: sequence(0xb0)},
-		"every-field": {
-			Kind: ledger.KindAccess, Time: at, Subject: "s", Recipient: "r", Purpose: "self", PurposeText: sequence(1),
-			Consent: "c", UsagePoints: []string{"a", "b"}, Registers: []string{"1-0:2.8.0*255"}, Granularity: "interval",
-			From: -1, Until: 1 << 40, KeyFrom: -1, KeyUntil: 1 << 30, PermissionUntil: 3, Intervals: 1 << 63, Reason: "x",
-			Session: sequence(2), Terms: sequence(3), Product: "p", Day: -2, Nodes: 1 << 31, RhoNano: 1, Digest: sequence(4),
-			Detail: "d", SubjectSeq: 2, SubjectPrev: sequence(5), RecipientSeq: 3, RecipientPrev: sequence(6),
+		"every-field":     full,
+
+		// Version 2.
+		"every-field-2": full2,
+		"rekey":         {Kind: ledger.KindRekey, Time: at, Subject: "hh.1", SubjectSeq: 4, SubjectPrev: sequence(0x50)},
+		"erasure-2": {
+			Kind: ledger.KindErasure, Time: at, Detail: "gdpr-17-1-b", MapKey: sequence(0xc0),
+			Erased: []ledger.Erased{{Index: 14}, {Index: 260, Recipient: "adviser:7", RecipientSeq: 9}},
 		},
+		"map_head-2": {Kind: ledger.KindMapHead, Time: at, Digest: sequence(0xa0), MapSize: 10_000},
 	}
 }
 

@@ -26,12 +26,16 @@ const (
 	KindErasure        Kind = "erasure"
 	KindMapHead        Kind = "map_head"
 	KindAdmin          Kind = "admin"
+
+	// KindRekey: a household's tag key was replaced; this event is the first
+	// tagged with the new one. It is of payload version 2.
+	KindRekey Kind = "household.rekey"
 )
 
 // Class returns the public class of a kind, or 0 for an unknown one.
 func (k Kind) Class() Class {
 	switch k {
-	case KindConsentRequest, KindConsentGrant, KindConsentDeny, KindConsentNarrow, KindConsentRevoke, KindConsentExpire, KindAccess, KindAccessDenied:
+	case KindConsentRequest, KindConsentGrant, KindConsentDeny, KindConsentNarrow, KindConsentRevoke, KindConsentExpire, KindAccess, KindAccessDenied, KindRekey:
 		return ClassEvent
 	case KindRelease:
 		return ClassRelease
@@ -75,8 +79,8 @@ type Payload struct {
 	Day               int32  // UTC day (since 1970) released
 	Nodes             uint32 // number of nodes of the grid tree released
 	RhoNano           uint64 // privacy budget spent, in 1e-9 ρ (zCDP)
-	Digest            Hash   // SHA-256 of the signed release, or of the admin content
-	Detail            string // what was administered
+	Digest            Hash   // SHA-256 of the signed release, or of the admin content; of a map head, its root
+	Detail            string // what was administered, or on what legal basis erased
 
 	// The chains, set by the sequencer: the number of this event in the
 	// household's and the recipient's chain, contiguous from 1, and the leaf
@@ -85,4 +89,18 @@ type Payload struct {
 	SubjectPrev   Hash
 	RecipientSeq  uint64
 	RecipientPrev Hash
+
+	// Of payload version 2.
+	Erased  []Erased // an erasure's: the events that can no longer be opened, ascending
+	MapKey  Hash     // an erasure's: the household's key in the map, which is a tombstone from now on; zero if it was in no map
+	MapSize uint64   // a map head's: entries in the map, tombstones included
+}
+
+// Erased names an event that an erasure made impossible to open: where its leaf
+// is, and its place in its recipient's chain, so that this chain stays whole. It
+// never names the household.
+type Erased struct {
+	Index        uint64
+	Recipient    string // or ""
+	RecipientSeq uint64 // 0 without a recipient
 }

@@ -54,7 +54,7 @@ func TestKindClass(t *testing.T) {
 // field that was added to the struct and forgotten in the table: its content
 // would silently not be committed to.
 func TestEveryFieldIsEncoded(t *testing.T) {
-	full := samplePayloads()["every-field"]
+	full := samplePayloads()["every-field-2"]
 	all, err := full.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -91,12 +91,17 @@ func TestDecodePayloadRefuses(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"nothing":               nil,
 		"no fields":             {1},
-		"version 2":             append([]byte{2}, bytesOf(kind, when)[1:]...),
+		"version 3":             append([]byte{3}, bytesOf(kind, when)[1:]...),
+		"version 2 of 1":        append([]byte{2}, bytesOf(kind, when)[1:]...),
+		"version 1 of 2":        bytesOf(field(1, "household.rekey"), when),
+		"field 31 in version 1": bytesOf(kind, when, field(31, strings.Repeat("x", 32))),
+		"erased event cut off":  append([]byte{2}, bytesOf(kind, when, field(30, "\x00\x00\x00\x0fx12345671234567"))[1:]...),
+		"erased by a name":      append([]byte{2}, bytesOf(kind, when, field(30, "\x00\x00\x00\x12"+strings.Repeat("x", 17)+" "))[1:]...),
 		"no kind":               bytesOf(when),
 		"no time":               bytesOf(kind),
 		"time before 1970":      bytesOf(kind, field(2, "\xff\xff\xff\xff\xff\xff\xff\xff")),
 		"unknown kind":          bytesOf(field(1, "gossip"), when),
-		"unknown field 30":      bytesOf(kind, when, field(30, "x")),
+		"unknown field 33":      append([]byte{2}, bytesOf(kind, when, field(33, "x"))[1:]...),
 		"unknown field 0":       bytesOf(field(0, "x"), kind, when),
 		"order":                 bytesOf(when, kind),
 		"repeated":              bytesOf(kind, when, when),

@@ -97,3 +97,20 @@ func (a *auditService) GetCheckpoint(ctx context.Context, _ *wattveilv1.GetCheck
 	}
 	return &wattveilv1.GetCheckpointResponse{Checkpoint: string(note), VerifierKey: a.vkey}, nil
 }
+
+// ListCheckpoints returns a part of the history of signed checkpoints.
+func (a *auditService) ListCheckpoints(ctx context.Context, req *wattveilv1.ListCheckpointsRequest) (*wattveilv1.ListCheckpointsResponse, error) {
+	limit, err := page(req.GetLimit(), "")
+	if err != nil {
+		return nil, err
+	}
+	notes, err := a.store.Checkpoints(ctx, req.GetAfterSize(), limit)
+	if err != nil {
+		return nil, err
+	}
+	resp := &wattveilv1.ListCheckpointsResponse{}
+	for _, note := range notes {
+		resp.Checkpoints = append(resp.Checkpoints, string(note))
+	}
+	return resp, nil
+}

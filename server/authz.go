@@ -16,6 +16,7 @@ var Matrix = map[string]Kind{
 	"/wattveil.v1.RegistryService/MoveOut":          OperatorKind,
 	"/wattveil.v1.RegistryService/IssueLetterCode":  OperatorKind,
 	"/wattveil.v1.RegistryService/PutRecipients":    OperatorKind,
+	"/wattveil.v1.RegistryService/EraseHousehold":   OperatorKind,
 
 	"/wattveil.v1.ConsentService/RequestConsent": RecipientKind,
 	"/wattveil.v1.ConsentService/GetConsent":     RecipientKind | HouseholdKind,
@@ -23,6 +24,7 @@ var Matrix = map[string]Kind{
 	"/wattveil.v1.ConsentService/GrantConsent":   HouseholdKind,
 	"/wattveil.v1.ConsentService/DenyConsent":    HouseholdKind,
 	"/wattveil.v1.ConsentService/RevokeConsent":  HouseholdKind,
+	"/wattveil.v1.ConsentService/NarrowConsent":  HouseholdKind,
 
 	"/wattveil.v1.ReadingService/ReadSeries":    RecipientKind,
 	"/wattveil.v1.ReadingService/ReadOwnSeries": HouseholdKind,
@@ -35,9 +37,18 @@ var Matrix = map[string]Kind{
 	"/wattveil.v1.AuditService/GetReceipt":    HouseholdKind | RecipientKind | RegulatorKind,
 	"/wattveil.v1.AuditService/GetCheckpoint": everyone,
 
+	"/wattveil.v1.AuditService/ListCheckpoints":    everyone,
+	"/wattveil.v1.AuditService/GetHouseholdRecord": HouseholdKind,
+	"/wattveil.v1.AuditService/PutEnvelopeKey":     RegulatorKind,
+	"/wattveil.v1.AuditService/ListEnvelopeKeys":   RegulatorKind | OperatorKind,
+	"/wattveil.v1.AuditService/ListRecords":        RegulatorKind,
+	"/wattveil.v1.AuditService/ListMap":            everyone,
+
 	"/wattveil.v1.SessionService/OpenSession":  Public,
 	"/wattveil.v1.SessionService/CloseSession": HouseholdKind,
 	"/wattveil.v1.SessionService/GetHousehold": HouseholdKind,
+
+	"/wattveil.v1.SessionService/RotateHouseholdSecret": HouseholdKind,
 
 	"/grpc.health.v1.Health/Check": everyone,
 	"/grpc.health.v1.Health/List":  everyone,

@@ -218,7 +218,7 @@ func TestOneBadBatchInAGroup(t *testing.T) {
 		bad.p.batch.Blocks = append(bad.p.batch.Blocks, bad.p.batch.Blocks[0]) // one nonce twice
 		panics := prepare("b-4", series(home, yesterday, 4))
 		panics.p.writer = nil
-		w.hub.committer.store1([]*waiting{good, bad, fine, panics})
+		w.hub.committer.storeGroup([]*waiting{good, bad, fine, panics})
 		for what, c := range map[string]struct {
 			w    *waiting
 			kept bool

@@ -46,7 +46,9 @@ type Event struct {
 	// Intervals stored in that range: an upper bound on what was read.
 	Intervals uint64 `protobuf:"varint,10,opt,name=intervals,proto3" json:"intervals,omitempty"`
 	// Why it was refused, for refusals.
-	Reason        string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Household, for a regulator alone.
+	Household     string `protobuf:"bytes,12,opt,name=household,proto3" json:"household,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -158,6 +160,13 @@ func (x *Event) GetReason() string {
 	return ""
 }
 
+func (x *Event) GetHousehold() string {
+	if x != nil {
+		return x.Household
+	}
+	return ""
+}
+
 // ListEventsRequest filters and pages.
 type ListEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -166,7 +175,15 @@ type ListEventsRequest struct {
 	// From the answer before.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only this kind, if set.
-	Kind          string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Only events that name this recipient, if set.
+	Recipient string `protobuf:"bytes,4,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	// Only this purpose code, if set.
+	Purpose string `protobuf:"bytes,5,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// Only events recorded from then on, Unix seconds UTC, if not 0.
+	RecordedFrom int64 `protobuf:"varint,6,opt,name=recorded_from,json=recordedFrom,proto3" json:"recorded_from,omitempty"`
+	// Only events recorded before then, Unix seconds UTC, if not 0.
+	RecordedUntil int64 `protobuf:"varint,7,opt,name=recorded_until,json=recordedUntil,proto3" json:"recorded_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,6 +237,34 @@ func (x *ListEventsRequest) GetKind() string {
 		return x.Kind
 	}
 	return ""
+}
+
+func (x *ListEventsRequest) GetRecipient() string {
+	if x != nil {
+		return x.Recipient
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetRecordedFrom() int64 {
+	if x != nil {
+		return x.RecordedFrom
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetRecordedUntil() int64 {
+	if x != nil {
+		return x.RecordedUntil
+	}
+	return 0
 }
 
 // ListEventsResponse is one page.
@@ -461,11 +506,1068 @@ func (x *GetCheckpointResponse) GetVerifierKey() string {
 	return ""
 }
 
+// ListCheckpointsRequest pages through the history.
+type ListCheckpointsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only checkpoints of more leaves than this.
+	AfterSize uint64 `protobuf:"varint,1,opt,name=after_size,json=afterSize,proto3" json:"after_size,omitempty"`
+	// At most this many, 1 to 500; 0 means 100.
+	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCheckpointsRequest) Reset() {
+	*x = ListCheckpointsRequest{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCheckpointsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCheckpointsRequest) ProtoMessage() {}
+
+func (x *ListCheckpointsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCheckpointsRequest.ProtoReflect.Descriptor instead.
+func (*ListCheckpointsRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListCheckpointsRequest) GetAfterSize() uint64 {
+	if x != nil {
+		return x.AfterSize
+	}
+	return 0
+}
+
+func (x *ListCheckpointsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// ListCheckpointsResponse is a part of the history.
+type ListCheckpointsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Signed notes, ascending by size.
+	Checkpoints   []string `protobuf:"bytes,1,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCheckpointsResponse) Reset() {
+	*x = ListCheckpointsResponse{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCheckpointsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCheckpointsResponse) ProtoMessage() {}
+
+func (x *ListCheckpointsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCheckpointsResponse.ProtoReflect.Descriptor instead.
+func (*ListCheckpointsResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListCheckpointsResponse) GetCheckpoints() []string {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
+// GetHouseholdRecordRequest asks for the record of the calling household.
+type GetHouseholdRecordRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only events after this one, counted from 1: what was fetched and checked
+	// before need not be sent again.
+	AfterSequence uint64 `protobuf:"varint,1,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHouseholdRecordRequest) Reset() {
+	*x = GetHouseholdRecordRequest{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHouseholdRecordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHouseholdRecordRequest) ProtoMessage() {}
+
+func (x *GetHouseholdRecordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHouseholdRecordRequest.ProtoReflect.Descriptor instead.
+func (*GetHouseholdRecordRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetHouseholdRecordRequest) GetAfterSequence() uint64 {
+	if x != nil {
+		return x.AfterSequence
+	}
+	return 0
+}
+
+// GetHouseholdRecordResponse is what `wattveil verify household` reads.
+type GetHouseholdRecordResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The household's identifier.
+	Household string `protobuf:"bytes,1,opt,name=household,proto3" json:"household,omitempty"`
+	// Its secrets (K_hh), oldest first.
+	TagKeys []*TagKey `protobuf:"bytes,2,rep,name=tag_keys,json=tagKeys,proto3" json:"tag_keys,omitempty"`
+	// Its events, contiguous, oldest first.
+	Events []*HouseholdEvent `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
+	// Receipt of the newest map head.
+	MapHead *Receipt `protobuf:"bytes,4,opt,name=map_head,json=mapHead,proto3" json:"map_head,omitempty"`
+	// Where the map is read, 32 bytes: a household's own key in it.
+	MapKey []byte `protobuf:"bytes,5,opt,name=map_key,json=mapKey,proto3" json:"map_key,omitempty"`
+	// Hashes beside the way from the map's root to the household, root first.
+	MapSiblings [][]byte `protobuf:"bytes,6,rep,name=map_siblings,json=mapSiblings,proto3" json:"map_siblings,omitempty"`
+	// Key and value hash of the other entry that stands there, where the household
+	// is not in the map yet; else empty.
+	MapOtherKey []byte `protobuf:"bytes,7,opt,name=map_other_key,json=mapOtherKey,proto3" json:"map_other_key,omitempty"`
+	// Its value hash.
+	MapOtherValue []byte `protobuf:"bytes,8,opt,name=map_other_value,json=mapOtherValue,proto3" json:"map_other_value,omitempty"`
+	// Sequence number and leaf hash of the household's last event before the map
+	// head; events after it are newer than the map.
+	MapSequence uint64 `protobuf:"varint,9,opt,name=map_sequence,json=mapSequence,proto3" json:"map_sequence,omitempty"`
+	// Verifier keys of the log, one a line.
+	VerifierKeys  string `protobuf:"bytes,10,opt,name=verifier_keys,json=verifierKeys,proto3" json:"verifier_keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHouseholdRecordResponse) Reset() {
+	*x = GetHouseholdRecordResponse{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHouseholdRecordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHouseholdRecordResponse) ProtoMessage() {}
+
+func (x *GetHouseholdRecordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHouseholdRecordResponse.ProtoReflect.Descriptor instead.
+func (*GetHouseholdRecordResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetHouseholdRecordResponse) GetHousehold() string {
+	if x != nil {
+		return x.Household
+	}
+	return ""
+}
+
+func (x *GetHouseholdRecordResponse) GetTagKeys() []*TagKey {
+	if x != nil {
+		return x.TagKeys
+	}
+	return nil
+}
+
+func (x *GetHouseholdRecordResponse) GetEvents() []*HouseholdEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *GetHouseholdRecordResponse) GetMapHead() *Receipt {
+	if x != nil {
+		return x.MapHead
+	}
+	return nil
+}
+
+func (x *GetHouseholdRecordResponse) GetMapKey() []byte {
+	if x != nil {
+		return x.MapKey
+	}
+	return nil
+}
+
+func (x *GetHouseholdRecordResponse) GetMapSiblings() [][]byte {
+	if x != nil {
+		return x.MapSiblings
+	}
+	return nil
+}
+
+func (x *GetHouseholdRecordResponse) GetMapOtherKey() []byte {
+	if x != nil {
+		return x.MapOtherKey
+	}
+	return nil
+}
+
+func (x *GetHouseholdRecordResponse) GetMapOtherValue() []byte {
+	if x != nil {
+		return x.MapOtherValue
+	}
+	return nil
+}
+
+func (x *GetHouseholdRecordResponse) GetMapSequence() uint64 {
+	if x != nil {
+		return x.MapSequence
+	}
+	return 0
+}
+
+func (x *GetHouseholdRecordResponse) GetVerifierKeys() string {
+	if x != nil {
+		return x.VerifierKeys
+	}
+	return ""
+}
+
+// TagKey is the secret under which a household's events are tagged.
+type TagKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first event tagged with it, counted from 1.
+	FromSequence uint64 `protobuf:"varint,1,opt,name=from_sequence,json=fromSequence,proto3" json:"from_sequence,omitempty"`
+	// 32 bytes.
+	Key           []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TagKey) Reset() {
+	*x = TagKey{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TagKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TagKey) ProtoMessage() {}
+
+func (x *TagKey) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TagKey.ProtoReflect.Descriptor instead.
+func (*TagKey) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *TagKey) GetFromSequence() uint64 {
+	if x != nil {
+		return x.FromSequence
+	}
+	return 0
+}
+
+func (x *TagKey) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// HouseholdEvent opens one leaf of a household.
+type HouseholdEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leaf index.
+	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Canonical payload.
+	Payload []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Nonce, 32 bytes.
+	Nonce []byte `protobuf:"bytes,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// Hash of the regulator's envelope as it stands in the leaf, 32 bytes; empty
+	// for none.
+	EnvelopeHash  []byte `protobuf:"bytes,4,opt,name=envelope_hash,json=envelopeHash,proto3" json:"envelope_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HouseholdEvent) Reset() {
+	*x = HouseholdEvent{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HouseholdEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HouseholdEvent) ProtoMessage() {}
+
+func (x *HouseholdEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HouseholdEvent.ProtoReflect.Descriptor instead.
+func (*HouseholdEvent) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *HouseholdEvent) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *HouseholdEvent) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *HouseholdEvent) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *HouseholdEvent) GetEnvelopeHash() []byte {
+	if x != nil {
+		return x.EnvelopeHash
+	}
+	return nil
+}
+
+// PutEnvelopeKeyRequest posts a key.
+type PutEnvelopeKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Makes repeating harmless; 1 to 64 characters of [A-Za-z0-9._:-].
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Public key of HPKE with MLKEM768-X25519 (RFC 9180 form), 1216 bytes.
+	PublicKey []byte `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// Valid from, Unix seconds UTC.
+	From int64 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
+	// Valid until (exclusive), Unix seconds UTC; at most 35 days after from.
+	Until         int64 `protobuf:"varint,4,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutEnvelopeKeyRequest) Reset() {
+	*x = PutEnvelopeKeyRequest{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutEnvelopeKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutEnvelopeKeyRequest) ProtoMessage() {}
+
+func (x *PutEnvelopeKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutEnvelopeKeyRequest.ProtoReflect.Descriptor instead.
+func (*PutEnvelopeKeyRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PutEnvelopeKeyRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PutEnvelopeKeyRequest) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *PutEnvelopeKeyRequest) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *PutEnvelopeKeyRequest) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+// PutEnvelopeKeyResponse says how the key is called.
+type PutEnvelopeKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The posted key.
+	Key           *EnvelopeKey `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutEnvelopeKeyResponse) Reset() {
+	*x = PutEnvelopeKeyResponse{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutEnvelopeKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutEnvelopeKeyResponse) ProtoMessage() {}
+
+func (x *PutEnvelopeKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutEnvelopeKeyResponse.ProtoReflect.Descriptor instead.
+func (*PutEnvelopeKeyResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PutEnvelopeKeyResponse) GetKey() *EnvelopeKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// EnvelopeKey is a posted public key of a regulator.
+type EnvelopeKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the public key, 32 bytes: its name in envelopes.
+	Id []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The regulator who posted it.
+	Regulator string `protobuf:"bytes,2,opt,name=regulator,proto3" json:"regulator,omitempty"`
+	// Public key.
+	PublicKey []byte `protobuf:"bytes,3,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// Valid from, Unix seconds UTC.
+	From int64 `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`
+	// Valid until (exclusive), Unix seconds UTC.
+	Until int64 `protobuf:"varint,5,opt,name=until,proto3" json:"until,omitempty"`
+	// Leaf of class admin that records it.
+	Index         uint64 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnvelopeKey) Reset() {
+	*x = EnvelopeKey{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnvelopeKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnvelopeKey) ProtoMessage() {}
+
+func (x *EnvelopeKey) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnvelopeKey.ProtoReflect.Descriptor instead.
+func (*EnvelopeKey) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *EnvelopeKey) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *EnvelopeKey) GetRegulator() string {
+	if x != nil {
+		return x.Regulator
+	}
+	return ""
+}
+
+func (x *EnvelopeKey) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *EnvelopeKey) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *EnvelopeKey) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+func (x *EnvelopeKey) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// ListEnvelopeKeysRequest is empty.
+type ListEnvelopeKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEnvelopeKeysRequest) Reset() {
+	*x = ListEnvelopeKeysRequest{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEnvelopeKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEnvelopeKeysRequest) ProtoMessage() {}
+
+func (x *ListEnvelopeKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEnvelopeKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListEnvelopeKeysRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{16}
+}
+
+// ListEnvelopeKeysResponse lists the keys.
+type ListEnvelopeKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first; at most 1,000.
+	Keys          []*EnvelopeKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEnvelopeKeysResponse) Reset() {
+	*x = ListEnvelopeKeysResponse{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEnvelopeKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEnvelopeKeysResponse) ProtoMessage() {}
+
+func (x *ListEnvelopeKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEnvelopeKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListEnvelopeKeysResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListEnvelopeKeysResponse) GetKeys() []*EnvelopeKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// ListRecordsRequest names a range of leaves.
+type ListRecordsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// First leaf index.
+	From uint64 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Leaf index to stop before; 0 means the newest signed size.
+	Until         uint64 `protobuf:"varint,2,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRecordsRequest) Reset() {
+	*x = ListRecordsRequest{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRecordsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRecordsRequest) ProtoMessage() {}
+
+func (x *ListRecordsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRecordsRequest.ProtoReflect.Descriptor instead.
+func (*ListRecordsRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListRecordsRequest) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *ListRecordsRequest) GetUntil() uint64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+// ListRecordsResponse opens some leaves, ascending.
+type ListRecordsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Keys of batches, before the first record that needs them.
+	Heads []*EnvelopeHead `protobuf:"bytes,1,rep,name=heads,proto3" json:"heads,omitempty"`
+	// The records. An erased one is absent.
+	Records       []*Record `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRecordsResponse) Reset() {
+	*x = ListRecordsResponse{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRecordsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRecordsResponse) ProtoMessage() {}
+
+func (x *ListRecordsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRecordsResponse.ProtoReflect.Descriptor instead.
+func (*ListRecordsResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListRecordsResponse) GetHeads() []*EnvelopeHead {
+	if x != nil {
+		return x.Heads
+	}
+	return nil
+}
+
+func (x *ListRecordsResponse) GetRecords() []*Record {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+// EnvelopeHead carries the secret of one batch of envelopes to one regulator.
+type EnvelopeHead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leaf index of the batch's first record.
+	FirstIndex uint64 `protobuf:"varint,1,opt,name=first_index,json=firstIndex,proto3" json:"first_index,omitempty"`
+	// Whose key it is sealed to: EnvelopeKey.id.
+	KeyId []byte `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// HPKE ciphertext.
+	Sealed        []byte `protobuf:"bytes,3,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnvelopeHead) Reset() {
+	*x = EnvelopeHead{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnvelopeHead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnvelopeHead) ProtoMessage() {}
+
+func (x *EnvelopeHead) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnvelopeHead.ProtoReflect.Descriptor instead.
+func (*EnvelopeHead) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *EnvelopeHead) GetFirstIndex() uint64 {
+	if x != nil {
+		return x.FirstIndex
+	}
+	return 0
+}
+
+func (x *EnvelopeHead) GetKeyId() []byte {
+	if x != nil {
+		return x.KeyId
+	}
+	return nil
+}
+
+func (x *EnvelopeHead) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+// Record opens one leaf.
+type Record struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leaf index.
+	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Sealed payload and nonce; empty where the leaf has no envelope.
+	Envelope []byte `protobuf:"bytes,2,opt,name=envelope,proto3" json:"envelope,omitempty"`
+	// Payload, where there is no envelope.
+	Payload []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Nonce, where there is no envelope.
+	Nonce []byte `protobuf:"bytes,4,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// The household's key in the map, where there is no envelope and the leaf has
+	// a household.
+	MapKey        []byte `protobuf:"bytes,5,opt,name=map_key,json=mapKey,proto3" json:"map_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Record) Reset() {
+	*x = Record{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Record) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Record) ProtoMessage() {}
+
+func (x *Record) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Record.ProtoReflect.Descriptor instead.
+func (*Record) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Record) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Record) GetEnvelope() []byte {
+	if x != nil {
+		return x.Envelope
+	}
+	return nil
+}
+
+func (x *Record) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *Record) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *Record) GetMapKey() []byte {
+	if x != nil {
+		return x.MapKey
+	}
+	return nil
+}
+
+// ListMapRequest is empty.
+type ListMapRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMapRequest) Reset() {
+	*x = ListMapRequest{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMapRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMapRequest) ProtoMessage() {}
+
+func (x *ListMapRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMapRequest.ProtoReflect.Descriptor instead.
+func (*ListMapRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{22}
+}
+
+// ListMapResponse is a part of the map, ascending by key.
+type ListMapResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leaf index of the map head that the entries lead to; the same in every part.
+	MapHead uint64 `protobuf:"varint,1,opt,name=map_head,json=mapHead,proto3" json:"map_head,omitempty"`
+	// Blinded keys, 32 bytes each.
+	Keys [][]byte `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Their value hashes, 32 bytes each.
+	Values        [][]byte `protobuf:"bytes,3,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMapResponse) Reset() {
+	*x = ListMapResponse{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMapResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMapResponse) ProtoMessage() {}
+
+func (x *ListMapResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMapResponse.ProtoReflect.Descriptor instead.
+func (*ListMapResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListMapResponse) GetMapHead() uint64 {
+	if x != nil {
+		return x.MapHead
+	}
+	return 0
+}
+
+func (x *ListMapResponse) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ListMapResponse) GetValues() [][]byte {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 var File_wattveil_v1_audit_proto protoreflect.FileDescriptor
 
 const file_wattveil_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x17wattveil/v1/audit.proto\x12\vwattveil.v1\x1a\x18wattveil/v1/common.proto\"\xa3\x02\n" +
+	"\x17wattveil/v1/audit.proto\x12\vwattveil.v1\x1a\x18wattveil/v1/common.proto\"\xc1\x02\n" +
 	"\x05Event\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
@@ -479,12 +1581,17 @@ const file_wattveil_v1_audit_proto_rawDesc = "" +
 	"\x05until\x18\t \x01(\x03R\x05until\x12\x1c\n" +
 	"\tintervals\x18\n" +
 	" \x01(\x04R\tintervals\x12\x16\n" +
-	"\x06reason\x18\v \x01(\tR\x06reason\"c\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12\x1c\n" +
+	"\thousehold\x18\f \x01(\tR\thousehold\"\xe7\x01\n" +
 	"\x11ListEventsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x12\n" +
-	"\x04kind\x18\x03 \x01(\tR\x04kind\"h\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1c\n" +
+	"\trecipient\x18\x04 \x01(\tR\trecipient\x12\x18\n" +
+	"\apurpose\x18\x05 \x01(\tR\apurpose\x12#\n" +
+	"\rrecorded_from\x18\x06 \x01(\x03R\frecordedFrom\x12%\n" +
+	"\x0erecorded_until\x18\a \x01(\x03R\rrecordedUntil\"h\n" +
 	"\x12ListEventsResponse\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.wattveil.v1.EventR\x06events\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\")\n" +
@@ -497,13 +1604,89 @@ const file_wattveil_v1_audit_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\tR\n" +
 	"checkpoint\x12!\n" +
-	"\fverifier_key\x18\x02 \x01(\tR\vverifierKey2\x84\x02\n" +
+	"\fverifier_key\x18\x02 \x01(\tR\vverifierKey\"M\n" +
+	"\x16ListCheckpointsRequest\x12\x1d\n" +
+	"\n" +
+	"after_size\x18\x01 \x01(\x04R\tafterSize\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\";\n" +
+	"\x17ListCheckpointsResponse\x12 \n" +
+	"\vcheckpoints\x18\x01 \x03(\tR\vcheckpoints\"B\n" +
+	"\x19GetHouseholdRecordRequest\x12%\n" +
+	"\x0eafter_sequence\x18\x01 \x01(\x04R\rafterSequence\"\xa0\x03\n" +
+	"\x1aGetHouseholdRecordResponse\x12\x1c\n" +
+	"\thousehold\x18\x01 \x01(\tR\thousehold\x12.\n" +
+	"\btag_keys\x18\x02 \x03(\v2\x13.wattveil.v1.TagKeyR\atagKeys\x123\n" +
+	"\x06events\x18\x03 \x03(\v2\x1b.wattveil.v1.HouseholdEventR\x06events\x12/\n" +
+	"\bmap_head\x18\x04 \x01(\v2\x14.wattveil.v1.ReceiptR\amapHead\x12\x17\n" +
+	"\amap_key\x18\x05 \x01(\fR\x06mapKey\x12!\n" +
+	"\fmap_siblings\x18\x06 \x03(\fR\vmapSiblings\x12\"\n" +
+	"\rmap_other_key\x18\a \x01(\fR\vmapOtherKey\x12&\n" +
+	"\x0fmap_other_value\x18\b \x01(\fR\rmapOtherValue\x12!\n" +
+	"\fmap_sequence\x18\t \x01(\x04R\vmapSequence\x12#\n" +
+	"\rverifier_keys\x18\n" +
+	" \x01(\tR\fverifierKeys\"?\n" +
+	"\x06TagKey\x12#\n" +
+	"\rfrom_sequence\x18\x01 \x01(\x04R\ffromSequence\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\"{\n" +
+	"\x0eHouseholdEvent\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
+	"\apayload\x18\x02 \x01(\fR\apayload\x12\x14\n" +
+	"\x05nonce\x18\x03 \x01(\fR\x05nonce\x12#\n" +
+	"\renvelope_hash\x18\x04 \x01(\fR\fenvelopeHash\"\x7f\n" +
+	"\x15PutEnvelopeKeyRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\fR\tpublicKey\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\x03R\x04from\x12\x14\n" +
+	"\x05until\x18\x04 \x01(\x03R\x05until\"D\n" +
+	"\x16PutEnvelopeKeyResponse\x12*\n" +
+	"\x03key\x18\x01 \x01(\v2\x18.wattveil.v1.EnvelopeKeyR\x03key\"\x9a\x01\n" +
+	"\vEnvelopeKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1c\n" +
+	"\tregulator\x18\x02 \x01(\tR\tregulator\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x03 \x01(\fR\tpublicKey\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\x03R\x04from\x12\x14\n" +
+	"\x05until\x18\x05 \x01(\x03R\x05until\x12\x14\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\"\x19\n" +
+	"\x17ListEnvelopeKeysRequest\"H\n" +
+	"\x18ListEnvelopeKeysResponse\x12,\n" +
+	"\x04keys\x18\x01 \x03(\v2\x18.wattveil.v1.EnvelopeKeyR\x04keys\">\n" +
+	"\x12ListRecordsRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x14\n" +
+	"\x05until\x18\x02 \x01(\x04R\x05until\"u\n" +
+	"\x13ListRecordsResponse\x12/\n" +
+	"\x05heads\x18\x01 \x03(\v2\x19.wattveil.v1.EnvelopeHeadR\x05heads\x12-\n" +
+	"\arecords\x18\x02 \x03(\v2\x13.wattveil.v1.RecordR\arecords\"^\n" +
+	"\fEnvelopeHead\x12\x1f\n" +
+	"\vfirst_index\x18\x01 \x01(\x04R\n" +
+	"firstIndex\x12\x15\n" +
+	"\x06key_id\x18\x02 \x01(\fR\x05keyId\x12\x16\n" +
+	"\x06sealed\x18\x03 \x01(\fR\x06sealed\"\x83\x01\n" +
+	"\x06Record\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1a\n" +
+	"\benvelope\x18\x02 \x01(\fR\benvelope\x12\x18\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\x12\x14\n" +
+	"\x05nonce\x18\x04 \x01(\fR\x05nonce\x12\x17\n" +
+	"\amap_key\x18\x05 \x01(\fR\x06mapKey\"\x10\n" +
+	"\x0eListMapRequest\"X\n" +
+	"\x0fListMapResponse\x12\x19\n" +
+	"\bmap_head\x18\x01 \x01(\x04R\amapHead\x12\x12\n" +
+	"\x04keys\x18\x02 \x03(\fR\x04keys\x12\x16\n" +
+	"\x06values\x18\x03 \x03(\fR\x06values2\xa1\x06\n" +
 	"\fAuditService\x12M\n" +
 	"\n" +
 	"ListEvents\x12\x1e.wattveil.v1.ListEventsRequest\x1a\x1f.wattveil.v1.ListEventsResponse\x12M\n" +
 	"\n" +
 	"GetReceipt\x12\x1e.wattveil.v1.GetReceiptRequest\x1a\x1f.wattveil.v1.GetReceiptResponse\x12V\n" +
-	"\rGetCheckpoint\x12!.wattveil.v1.GetCheckpointRequest\x1a\".wattveil.v1.GetCheckpointResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
+	"\rGetCheckpoint\x12!.wattveil.v1.GetCheckpointRequest\x1a\".wattveil.v1.GetCheckpointResponse\x12\\\n" +
+	"\x0fListCheckpoints\x12#.wattveil.v1.ListCheckpointsRequest\x1a$.wattveil.v1.ListCheckpointsResponse\x12e\n" +
+	"\x12GetHouseholdRecord\x12&.wattveil.v1.GetHouseholdRecordRequest\x1a'.wattveil.v1.GetHouseholdRecordResponse\x12Y\n" +
+	"\x0ePutEnvelopeKey\x12\".wattveil.v1.PutEnvelopeKeyRequest\x1a#.wattveil.v1.PutEnvelopeKeyResponse\x12_\n" +
+	"\x10ListEnvelopeKeys\x12$.wattveil.v1.ListEnvelopeKeysRequest\x1a%.wattveil.v1.ListEnvelopeKeysResponse\x12R\n" +
+	"\vListRecords\x12\x1f.wattveil.v1.ListRecordsRequest\x1a .wattveil.v1.ListRecordsResponse0\x01\x12F\n" +
+	"\aListMap\x12\x1b.wattveil.v1.ListMapRequest\x1a\x1c.wattveil.v1.ListMapResponse0\x01B;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
 
 var (
 	file_wattveil_v1_audit_proto_rawDescOnce sync.Once
@@ -517,31 +1700,67 @@ func file_wattveil_v1_audit_proto_rawDescGZIP() []byte {
 	return file_wattveil_v1_audit_proto_rawDescData
 }
 
-var file_wattveil_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_wattveil_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_wattveil_v1_audit_proto_goTypes = []any{
-	(*Event)(nil),                 // 0: wattveil.v1.Event
-	(*ListEventsRequest)(nil),     // 1: wattveil.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),    // 2: wattveil.v1.ListEventsResponse
-	(*GetReceiptRequest)(nil),     // 3: wattveil.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),    // 4: wattveil.v1.GetReceiptResponse
-	(*GetCheckpointRequest)(nil),  // 5: wattveil.v1.GetCheckpointRequest
-	(*GetCheckpointResponse)(nil), // 6: wattveil.v1.GetCheckpointResponse
-	(*Receipt)(nil),               // 7: wattveil.v1.Receipt
+	(*Event)(nil),                      // 0: wattveil.v1.Event
+	(*ListEventsRequest)(nil),          // 1: wattveil.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 2: wattveil.v1.ListEventsResponse
+	(*GetReceiptRequest)(nil),          // 3: wattveil.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),         // 4: wattveil.v1.GetReceiptResponse
+	(*GetCheckpointRequest)(nil),       // 5: wattveil.v1.GetCheckpointRequest
+	(*GetCheckpointResponse)(nil),      // 6: wattveil.v1.GetCheckpointResponse
+	(*ListCheckpointsRequest)(nil),     // 7: wattveil.v1.ListCheckpointsRequest
+	(*ListCheckpointsResponse)(nil),    // 8: wattveil.v1.ListCheckpointsResponse
+	(*GetHouseholdRecordRequest)(nil),  // 9: wattveil.v1.GetHouseholdRecordRequest
+	(*GetHouseholdRecordResponse)(nil), // 10: wattveil.v1.GetHouseholdRecordResponse
+	(*TagKey)(nil),                     // 11: wattveil.v1.TagKey
+	(*HouseholdEvent)(nil),             // 12: wattveil.v1.HouseholdEvent
+	(*PutEnvelopeKeyRequest)(nil),      // 13: wattveil.v1.PutEnvelopeKeyRequest
+	(*PutEnvelopeKeyResponse)(nil),     // 14: wattveil.v1.PutEnvelopeKeyResponse
+	(*EnvelopeKey)(nil),                // 15: wattveil.v1.EnvelopeKey
+	(*ListEnvelopeKeysRequest)(nil),    // 16: wattveil.v1.ListEnvelopeKeysRequest
+	(*ListEnvelopeKeysResponse)(nil),   // 17: wattveil.v1.ListEnvelopeKeysResponse
+	(*ListRecordsRequest)(nil),         // 18: wattveil.v1.ListRecordsRequest
+	(*ListRecordsResponse)(nil),        // 19: wattveil.v1.ListRecordsResponse
+	(*EnvelopeHead)(nil),               // 20: wattveil.v1.EnvelopeHead
+	(*Record)(nil),                     // 21: wattveil.v1.Record
+	(*ListMapRequest)(nil),             // 22: wattveil.v1.ListMapRequest
+	(*ListMapResponse)(nil),            // 23: wattveil.v1.ListMapResponse
+	(*Receipt)(nil),                    // 24: wattveil.v1.Receipt
 }
 var file_wattveil_v1_audit_proto_depIdxs = []int32{
-	0, // 0: wattveil.v1.ListEventsResponse.events:type_name -> wattveil.v1.Event
-	7, // 1: wattveil.v1.GetReceiptResponse.receipt:type_name -> wattveil.v1.Receipt
-	1, // 2: wattveil.v1.AuditService.ListEvents:input_type -> wattveil.v1.ListEventsRequest
-	3, // 3: wattveil.v1.AuditService.GetReceipt:input_type -> wattveil.v1.GetReceiptRequest
-	5, // 4: wattveil.v1.AuditService.GetCheckpoint:input_type -> wattveil.v1.GetCheckpointRequest
-	2, // 5: wattveil.v1.AuditService.ListEvents:output_type -> wattveil.v1.ListEventsResponse
-	4, // 6: wattveil.v1.AuditService.GetReceipt:output_type -> wattveil.v1.GetReceiptResponse
-	6, // 7: wattveil.v1.AuditService.GetCheckpoint:output_type -> wattveil.v1.GetCheckpointResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	0,  // 0: wattveil.v1.ListEventsResponse.events:type_name -> wattveil.v1.Event
+	24, // 1: wattveil.v1.GetReceiptResponse.receipt:type_name -> wattveil.v1.Receipt
+	11, // 2: wattveil.v1.GetHouseholdRecordResponse.tag_keys:type_name -> wattveil.v1.TagKey
+	12, // 3: wattveil.v1.GetHouseholdRecordResponse.events:type_name -> wattveil.v1.HouseholdEvent
+	24, // 4: wattveil.v1.GetHouseholdRecordResponse.map_head:type_name -> wattveil.v1.Receipt
+	15, // 5: wattveil.v1.PutEnvelopeKeyResponse.key:type_name -> wattveil.v1.EnvelopeKey
+	15, // 6: wattveil.v1.ListEnvelopeKeysResponse.keys:type_name -> wattveil.v1.EnvelopeKey
+	20, // 7: wattveil.v1.ListRecordsResponse.heads:type_name -> wattveil.v1.EnvelopeHead
+	21, // 8: wattveil.v1.ListRecordsResponse.records:type_name -> wattveil.v1.Record
+	1,  // 9: wattveil.v1.AuditService.ListEvents:input_type -> wattveil.v1.ListEventsRequest
+	3,  // 10: wattveil.v1.AuditService.GetReceipt:input_type -> wattveil.v1.GetReceiptRequest
+	5,  // 11: wattveil.v1.AuditService.GetCheckpoint:input_type -> wattveil.v1.GetCheckpointRequest
+	7,  // 12: wattveil.v1.AuditService.ListCheckpoints:input_type -> wattveil.v1.ListCheckpointsRequest
+	9,  // 13: wattveil.v1.AuditService.GetHouseholdRecord:input_type -> wattveil.v1.GetHouseholdRecordRequest
+	13, // 14: wattveil.v1.AuditService.PutEnvelopeKey:input_type -> wattveil.v1.PutEnvelopeKeyRequest
+	16, // 15: wattveil.v1.AuditService.ListEnvelopeKeys:input_type -> wattveil.v1.ListEnvelopeKeysRequest
+	18, // 16: wattveil.v1.AuditService.ListRecords:input_type -> wattveil.v1.ListRecordsRequest
+	22, // 17: wattveil.v1.AuditService.ListMap:input_type -> wattveil.v1.ListMapRequest
+	2,  // 18: wattveil.v1.AuditService.ListEvents:output_type -> wattveil.v1.ListEventsResponse
+	4,  // 19: wattveil.v1.AuditService.GetReceipt:output_type -> wattveil.v1.GetReceiptResponse
+	6,  // 20: wattveil.v1.AuditService.GetCheckpoint:output_type -> wattveil.v1.GetCheckpointResponse
+	8,  // 21: wattveil.v1.AuditService.ListCheckpoints:output_type -> wattveil.v1.ListCheckpointsResponse
+	10, // 22: wattveil.v1.AuditService.GetHouseholdRecord:output_type -> wattveil.v1.GetHouseholdRecordResponse
+	14, // 23: wattveil.v1.AuditService.PutEnvelopeKey:output_type -> wattveil.v1.PutEnvelopeKeyResponse
+	17, // 24: wattveil.v1.AuditService.ListEnvelopeKeys:output_type -> wattveil.v1.ListEnvelopeKeysResponse
+	19, // 25: wattveil.v1.AuditService.ListRecords:output_type -> wattveil.v1.ListRecordsResponse
+	23, // 26: wattveil.v1.AuditService.ListMap:output_type -> wattveil.v1.ListMapResponse
+	18, // [18:27] is the sub-list for method output_type
+	9,  // [9:18] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_audit_proto_init() }
@@ -556,7 +1775,7 @@ func file_wattveil_v1_audit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_audit_proto_rawDesc), len(file_wattveil_v1_audit_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

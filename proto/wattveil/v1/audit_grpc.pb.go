@@ -19,9 +19,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AuditService_ListEvents_FullMethodName    = "/wattveil.v1.AuditService/ListEvents"
-	AuditService_GetReceipt_FullMethodName    = "/wattveil.v1.AuditService/GetReceipt"
-	AuditService_GetCheckpoint_FullMethodName = "/wattveil.v1.AuditService/GetCheckpoint"
+	AuditService_ListEvents_FullMethodName         = "/wattveil.v1.AuditService/ListEvents"
+	AuditService_GetReceipt_FullMethodName         = "/wattveil.v1.AuditService/GetReceipt"
+	AuditService_GetCheckpoint_FullMethodName      = "/wattveil.v1.AuditService/GetCheckpoint"
+	AuditService_ListCheckpoints_FullMethodName    = "/wattveil.v1.AuditService/ListCheckpoints"
+	AuditService_GetHouseholdRecord_FullMethodName = "/wattveil.v1.AuditService/GetHouseholdRecord"
+	AuditService_PutEnvelopeKey_FullMethodName     = "/wattveil.v1.AuditService/PutEnvelopeKey"
+	AuditService_ListEnvelopeKeys_FullMethodName   = "/wattveil.v1.AuditService/ListEnvelopeKeys"
+	AuditService_ListRecords_FullMethodName        = "/wattveil.v1.AuditService/ListRecords"
+	AuditService_ListMap_FullMethodName            = "/wattveil.v1.AuditService/ListMap"
 )
 
 // AuditServiceClient is the client API for AuditService service.
@@ -37,6 +43,22 @@ type AuditServiceClient interface {
 	GetReceipt(ctx context.Context, in *GetReceiptRequest, opts ...grpc.CallOption) (*GetReceiptResponse, error)
 	// GetCheckpoint returns the newest signed checkpoint. Public.
 	GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*GetCheckpointResponse, error)
+	// ListCheckpoints returns the history of signed checkpoints, ascending. Public.
+	ListCheckpoints(ctx context.Context, in *ListCheckpointsRequest, opts ...grpc.CallOption) (*ListCheckpointsResponse, error)
+	// GetHouseholdRecord gives the calling household everything it needs to find
+	// its own events and to prove that none is missing, offline.
+	GetHouseholdRecord(ctx context.Context, in *GetHouseholdRecordRequest, opts ...grpc.CallOption) (*GetHouseholdRecordResponse, error)
+	// PutEnvelopeKey posts a public key of the calling regulator, to which the
+	// ledger's payloads are sealed while it is valid. It is a leaf of class admin.
+	PutEnvelopeKey(ctx context.Context, in *PutEnvelopeKeyRequest, opts ...grpc.CallOption) (*PutEnvelopeKeyResponse, error)
+	// ListEnvelopeKeys lists the posted keys, newest first.
+	ListEnvelopeKeys(ctx context.Context, in *ListEnvelopeKeysRequest, opts ...grpc.CallOption) (*ListEnvelopeKeysResponse, error)
+	// ListRecords gives a regulator what opens every leaf of a range: the sealed
+	// envelope, or, where none was made, payload and nonce.
+	ListRecords(ctx context.Context, in *ListRecordsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListRecordsResponse], error)
+	// ListMap returns the blinded keys and value hashes behind the newest map
+	// head. Public.
+	ListMap(ctx context.Context, in *ListMapRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListMapResponse], error)
 }
 
 type auditServiceClient struct {
@@ -77,6 +99,84 @@ func (c *auditServiceClient) GetCheckpoint(ctx context.Context, in *GetCheckpoin
 	return out, nil
 }
 
+func (c *auditServiceClient) ListCheckpoints(ctx context.Context, in *ListCheckpointsRequest, opts ...grpc.CallOption) (*ListCheckpointsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCheckpointsResponse)
+	err := c.cc.Invoke(ctx, AuditService_ListCheckpoints_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) GetHouseholdRecord(ctx context.Context, in *GetHouseholdRecordRequest, opts ...grpc.CallOption) (*GetHouseholdRecordResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetHouseholdRecordResponse)
+	err := c.cc.Invoke(ctx, AuditService_GetHouseholdRecord_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) PutEnvelopeKey(ctx context.Context, in *PutEnvelopeKeyRequest, opts ...grpc.CallOption) (*PutEnvelopeKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutEnvelopeKeyResponse)
+	err := c.cc.Invoke(ctx, AuditService_PutEnvelopeKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) ListEnvelopeKeys(ctx context.Context, in *ListEnvelopeKeysRequest, opts ...grpc.CallOption) (*ListEnvelopeKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListEnvelopeKeysResponse)
+	err := c.cc.Invoke(ctx, AuditService_ListEnvelopeKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) ListRecords(ctx context.Context, in *ListRecordsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListRecordsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AuditService_ServiceDesc.Streams[0], AuditService_ListRecords_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListRecordsRequest, ListRecordsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AuditService_ListRecordsClient = grpc.ServerStreamingClient[ListRecordsResponse]
+
+func (c *auditServiceClient) ListMap(ctx context.Context, in *ListMapRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListMapResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AuditService_ServiceDesc.Streams[1], AuditService_ListMap_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListMapRequest, ListMapResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AuditService_ListMapClient = grpc.ServerStreamingClient[ListMapResponse]
+
 // AuditServiceServer is the server API for AuditService service.
 // All implementations must embed UnimplementedAuditServiceServer
 // for forward compatibility.
@@ -90,6 +190,22 @@ type AuditServiceServer interface {
 	GetReceipt(context.Context, *GetReceiptRequest) (*GetReceiptResponse, error)
 	// GetCheckpoint returns the newest signed checkpoint. Public.
 	GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error)
+	// ListCheckpoints returns the history of signed checkpoints, ascending. Public.
+	ListCheckpoints(context.Context, *ListCheckpointsRequest) (*ListCheckpointsResponse, error)
+	// GetHouseholdRecord gives the calling household everything it needs to find
+	// its own events and to prove that none is missing, offline.
+	GetHouseholdRecord(context.Context, *GetHouseholdRecordRequest) (*GetHouseholdRecordResponse, error)
+	// PutEnvelopeKey posts a public key of the calling regulator, to which the
+	// ledger's payloads are sealed while it is valid. It is a leaf of class admin.
+	PutEnvelopeKey(context.Context, *PutEnvelopeKeyRequest) (*PutEnvelopeKeyResponse, error)
+	// ListEnvelopeKeys lists the posted keys, newest first.
+	ListEnvelopeKeys(context.Context, *ListEnvelopeKeysRequest) (*ListEnvelopeKeysResponse, error)
+	// ListRecords gives a regulator what opens every leaf of a range: the sealed
+	// envelope, or, where none was made, payload and nonce.
+	ListRecords(*ListRecordsRequest, grpc.ServerStreamingServer[ListRecordsResponse]) error
+	// ListMap returns the blinded keys and value hashes behind the newest map
+	// head. Public.
+	ListMap(*ListMapRequest, grpc.ServerStreamingServer[ListMapResponse]) error
 	mustEmbedUnimplementedAuditServiceServer()
 }
 
@@ -108,6 +224,24 @@ func (UnimplementedAuditServiceServer) GetReceipt(context.Context, *GetReceiptRe
 }
 func (UnimplementedAuditServiceServer) GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetCheckpoint not implemented")
+}
+func (UnimplementedAuditServiceServer) ListCheckpoints(context.Context, *ListCheckpointsRequest) (*ListCheckpointsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCheckpoints not implemented")
+}
+func (UnimplementedAuditServiceServer) GetHouseholdRecord(context.Context, *GetHouseholdRecordRequest) (*GetHouseholdRecordResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetHouseholdRecord not implemented")
+}
+func (UnimplementedAuditServiceServer) PutEnvelopeKey(context.Context, *PutEnvelopeKeyRequest) (*PutEnvelopeKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutEnvelopeKey not implemented")
+}
+func (UnimplementedAuditServiceServer) ListEnvelopeKeys(context.Context, *ListEnvelopeKeysRequest) (*ListEnvelopeKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListEnvelopeKeys not implemented")
+}
+func (UnimplementedAuditServiceServer) ListRecords(*ListRecordsRequest, grpc.ServerStreamingServer[ListRecordsResponse]) error {
+	return status.Error(codes.Unimplemented, "method ListRecords not implemented")
+}
+func (UnimplementedAuditServiceServer) ListMap(*ListMapRequest, grpc.ServerStreamingServer[ListMapResponse]) error {
+	return status.Error(codes.Unimplemented, "method ListMap not implemented")
 }
 func (UnimplementedAuditServiceServer) mustEmbedUnimplementedAuditServiceServer() {}
 func (UnimplementedAuditServiceServer) testEmbeddedByValue()                      {}
@@ -184,6 +318,100 @@ func _AuditService_GetCheckpoint_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AuditService_ListCheckpoints_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCheckpointsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).ListCheckpoints(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_ListCheckpoints_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).ListCheckpoints(ctx, req.(*ListCheckpointsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_GetHouseholdRecord_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetHouseholdRecordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).GetHouseholdRecord(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_GetHouseholdRecord_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).GetHouseholdRecord(ctx, req.(*GetHouseholdRecordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_PutEnvelopeKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutEnvelopeKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).PutEnvelopeKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_PutEnvelopeKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).PutEnvelopeKey(ctx, req.(*PutEnvelopeKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_ListEnvelopeKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListEnvelopeKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).ListEnvelopeKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_ListEnvelopeKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).ListEnvelopeKeys(ctx, req.(*ListEnvelopeKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_ListRecords_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListRecordsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AuditServiceServer).ListRecords(m, &grpc.GenericServerStream[ListRecordsRequest, ListRecordsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AuditService_ListRecordsServer = grpc.ServerStreamingServer[ListRecordsResponse]
+
+func _AuditService_ListMap_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListMapRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AuditServiceServer).ListMap(m, &grpc.GenericServerStream[ListMapRequest, ListMapResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AuditService_ListMapServer = grpc.ServerStreamingServer[ListMapResponse]
+
 // AuditService_ServiceDesc is the grpc.ServiceDesc for AuditService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -203,7 +431,34 @@ var AuditService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GetCheckpoint",
 			Handler:    _AuditService_GetCheckpoint_Handler,
 		},
+		{
+			MethodName: "ListCheckpoints",
+			Handler:    _AuditService_ListCheckpoints_Handler,
+		},
+		{
+			MethodName: "GetHouseholdRecord",
+			Handler:    _AuditService_GetHouseholdRecord_Handler,
+		},
+		{
+			MethodName: "PutEnvelopeKey",
+			Handler:    _AuditService_PutEnvelopeKey_Handler,
+		},
+		{
+			MethodName: "ListEnvelopeKeys",
+			Handler:    _AuditService_ListEnvelopeKeys_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ListRecords",
+			Handler:       _AuditService_ListRecords_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListMap",
+			Handler:       _AuditService_ListMap_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "wattveil/v1/audit.proto",
 }

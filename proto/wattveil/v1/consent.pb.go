@@ -829,6 +829,125 @@ func (x *RevokeConsentResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+// NarrowConsentRequest takes back a part.
+type NarrowConsentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Makes repeating harmless; 1 to 64 characters of [A-Za-z0-9._:-].
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The consent, which must be granted.
+	ConsentId string `protobuf:"bytes,2,opt,name=consent_id,json=consentId,proto3" json:"consent_id,omitempty"`
+	// What remains, whole; it may not be wider than what is granted.
+	Narrowed      *Terms `protobuf:"bytes,3,opt,name=narrowed,proto3" json:"narrowed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NarrowConsentRequest) Reset() {
+	*x = NarrowConsentRequest{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NarrowConsentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NarrowConsentRequest) ProtoMessage() {}
+
+func (x *NarrowConsentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NarrowConsentRequest.ProtoReflect.Descriptor instead.
+func (*NarrowConsentRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *NarrowConsentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *NarrowConsentRequest) GetConsentId() string {
+	if x != nil {
+		return x.ConsentId
+	}
+	return ""
+}
+
+func (x *NarrowConsentRequest) GetNarrowed() *Terms {
+	if x != nil {
+		return x.Narrowed
+	}
+	return nil
+}
+
+// NarrowConsentResponse proves it.
+type NarrowConsentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The consent as it is now.
+	Consent *Consent `protobuf:"bytes,1,opt,name=consent,proto3" json:"consent,omitempty"`
+	// Proof.
+	Receipt       *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NarrowConsentResponse) Reset() {
+	*x = NarrowConsentResponse{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NarrowConsentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NarrowConsentResponse) ProtoMessage() {}
+
+func (x *NarrowConsentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NarrowConsentResponse.ProtoReflect.Descriptor instead.
+func (*NarrowConsentResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *NarrowConsentResponse) GetConsent() *Consent {
+	if x != nil {
+		return x.Consent
+	}
+	return nil
+}
+
+func (x *NarrowConsentResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
 var File_wattveil_v1_consent_proto protoreflect.FileDescriptor
 
 const file_wattveil_v1_consent_proto_rawDesc = "" +
@@ -887,14 +1006,23 @@ const file_wattveil_v1_consent_proto_rawDesc = "" +
 	"\n" +
 	"consent_id\x18\x02 \x01(\tR\tconsentId\"G\n" +
 	"\x15RevokeConsentResponse\x12.\n" +
-	"\areceipt\x18\x01 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt*\xb5\x01\n" +
+	"\areceipt\x18\x01 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt\"\x84\x01\n" +
+	"\x14NarrowConsentRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n" +
+	"\n" +
+	"consent_id\x18\x02 \x01(\tR\tconsentId\x12.\n" +
+	"\bnarrowed\x18\x03 \x01(\v2\x12.wattveil.v1.TermsR\bnarrowed\"w\n" +
+	"\x15NarrowConsentResponse\x12.\n" +
+	"\aconsent\x18\x01 \x01(\v2\x14.wattveil.v1.ConsentR\aconsent\x12.\n" +
+	"\areceipt\x18\x02 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt*\xb5\x01\n" +
 	"\fConsentState\x12\x1d\n" +
 	"\x19CONSENT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17CONSENT_STATE_REQUESTED\x10\x01\x12\x19\n" +
 	"\x15CONSENT_STATE_GRANTED\x10\x02\x12\x18\n" +
 	"\x14CONSENT_STATE_DENIED\x10\x03\x12\x19\n" +
 	"\x15CONSENT_STATE_REVOKED\x10\x04\x12\x19\n" +
-	"\x15CONSENT_STATE_EXPIRED\x10\x052\x8e\x04\n" +
+	"\x15CONSENT_STATE_EXPIRED\x10\x052\xe6\x04\n" +
 	"\x0eConsentService\x12Y\n" +
 	"\x0eRequestConsent\x12\".wattveil.v1.RequestConsentRequest\x1a#.wattveil.v1.RequestConsentResponse\x12M\n" +
 	"\n" +
@@ -902,7 +1030,8 @@ const file_wattveil_v1_consent_proto_rawDesc = "" +
 	"\fListConsents\x12 .wattveil.v1.ListConsentsRequest\x1a!.wattveil.v1.ListConsentsResponse\x12S\n" +
 	"\fGrantConsent\x12 .wattveil.v1.GrantConsentRequest\x1a!.wattveil.v1.GrantConsentResponse\x12P\n" +
 	"\vDenyConsent\x12\x1f.wattveil.v1.DenyConsentRequest\x1a .wattveil.v1.DenyConsentResponse\x12V\n" +
-	"\rRevokeConsent\x12!.wattveil.v1.RevokeConsentRequest\x1a\".wattveil.v1.RevokeConsentResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
+	"\rRevokeConsent\x12!.wattveil.v1.RevokeConsentRequest\x1a\".wattveil.v1.RevokeConsentResponse\x12V\n" +
+	"\rNarrowConsent\x12!.wattveil.v1.NarrowConsentRequest\x1a\".wattveil.v1.NarrowConsentResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
 
 var (
 	file_wattveil_v1_consent_proto_rawDescOnce sync.Once
@@ -917,7 +1046,7 @@ func file_wattveil_v1_consent_proto_rawDescGZIP() []byte {
 }
 
 var file_wattveil_v1_consent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wattveil_v1_consent_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_wattveil_v1_consent_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_wattveil_v1_consent_proto_goTypes = []any{
 	(ConsentState)(0),              // 0: wattveil.v1.ConsentState
 	(*Consent)(nil),                // 1: wattveil.v1.Consent
@@ -933,37 +1062,44 @@ var file_wattveil_v1_consent_proto_goTypes = []any{
 	(*DenyConsentResponse)(nil),    // 11: wattveil.v1.DenyConsentResponse
 	(*RevokeConsentRequest)(nil),   // 12: wattveil.v1.RevokeConsentRequest
 	(*RevokeConsentResponse)(nil),  // 13: wattveil.v1.RevokeConsentResponse
-	(*Terms)(nil),                  // 14: wattveil.v1.Terms
-	(*Receipt)(nil),                // 15: wattveil.v1.Receipt
+	(*NarrowConsentRequest)(nil),   // 14: wattveil.v1.NarrowConsentRequest
+	(*NarrowConsentResponse)(nil),  // 15: wattveil.v1.NarrowConsentResponse
+	(*Terms)(nil),                  // 16: wattveil.v1.Terms
+	(*Receipt)(nil),                // 17: wattveil.v1.Receipt
 }
 var file_wattveil_v1_consent_proto_depIdxs = []int32{
 	0,  // 0: wattveil.v1.Consent.state:type_name -> wattveil.v1.ConsentState
-	14, // 1: wattveil.v1.Consent.terms:type_name -> wattveil.v1.Terms
-	14, // 2: wattveil.v1.RequestConsentRequest.terms:type_name -> wattveil.v1.Terms
+	16, // 1: wattveil.v1.Consent.terms:type_name -> wattveil.v1.Terms
+	16, // 2: wattveil.v1.RequestConsentRequest.terms:type_name -> wattveil.v1.Terms
 	1,  // 3: wattveil.v1.GetConsentResponse.consent:type_name -> wattveil.v1.Consent
 	1,  // 4: wattveil.v1.ListConsentsResponse.consents:type_name -> wattveil.v1.Consent
-	14, // 5: wattveil.v1.GrantConsentRequest.narrowed:type_name -> wattveil.v1.Terms
+	16, // 5: wattveil.v1.GrantConsentRequest.narrowed:type_name -> wattveil.v1.Terms
 	1,  // 6: wattveil.v1.GrantConsentResponse.consent:type_name -> wattveil.v1.Consent
-	15, // 7: wattveil.v1.GrantConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	15, // 8: wattveil.v1.DenyConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	15, // 9: wattveil.v1.RevokeConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	2,  // 10: wattveil.v1.ConsentService.RequestConsent:input_type -> wattveil.v1.RequestConsentRequest
-	4,  // 11: wattveil.v1.ConsentService.GetConsent:input_type -> wattveil.v1.GetConsentRequest
-	6,  // 12: wattveil.v1.ConsentService.ListConsents:input_type -> wattveil.v1.ListConsentsRequest
-	8,  // 13: wattveil.v1.ConsentService.GrantConsent:input_type -> wattveil.v1.GrantConsentRequest
-	10, // 14: wattveil.v1.ConsentService.DenyConsent:input_type -> wattveil.v1.DenyConsentRequest
-	12, // 15: wattveil.v1.ConsentService.RevokeConsent:input_type -> wattveil.v1.RevokeConsentRequest
-	3,  // 16: wattveil.v1.ConsentService.RequestConsent:output_type -> wattveil.v1.RequestConsentResponse
-	5,  // 17: wattveil.v1.ConsentService.GetConsent:output_type -> wattveil.v1.GetConsentResponse
-	7,  // 18: wattveil.v1.ConsentService.ListConsents:output_type -> wattveil.v1.ListConsentsResponse
-	9,  // 19: wattveil.v1.ConsentService.GrantConsent:output_type -> wattveil.v1.GrantConsentResponse
-	11, // 20: wattveil.v1.ConsentService.DenyConsent:output_type -> wattveil.v1.DenyConsentResponse
-	13, // 21: wattveil.v1.ConsentService.RevokeConsent:output_type -> wattveil.v1.RevokeConsentResponse
-	16, // [16:22] is the sub-list for method output_type
-	10, // [10:16] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	17, // 7: wattveil.v1.GrantConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	17, // 8: wattveil.v1.DenyConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	17, // 9: wattveil.v1.RevokeConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	16, // 10: wattveil.v1.NarrowConsentRequest.narrowed:type_name -> wattveil.v1.Terms
+	1,  // 11: wattveil.v1.NarrowConsentResponse.consent:type_name -> wattveil.v1.Consent
+	17, // 12: wattveil.v1.NarrowConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	2,  // 13: wattveil.v1.ConsentService.RequestConsent:input_type -> wattveil.v1.RequestConsentRequest
+	4,  // 14: wattveil.v1.ConsentService.GetConsent:input_type -> wattveil.v1.GetConsentRequest
+	6,  // 15: wattveil.v1.ConsentService.ListConsents:input_type -> wattveil.v1.ListConsentsRequest
+	8,  // 16: wattveil.v1.ConsentService.GrantConsent:input_type -> wattveil.v1.GrantConsentRequest
+	10, // 17: wattveil.v1.ConsentService.DenyConsent:input_type -> wattveil.v1.DenyConsentRequest
+	12, // 18: wattveil.v1.ConsentService.RevokeConsent:input_type -> wattveil.v1.RevokeConsentRequest
+	14, // 19: wattveil.v1.ConsentService.NarrowConsent:input_type -> wattveil.v1.NarrowConsentRequest
+	3,  // 20: wattveil.v1.ConsentService.RequestConsent:output_type -> wattveil.v1.RequestConsentResponse
+	5,  // 21: wattveil.v1.ConsentService.GetConsent:output_type -> wattveil.v1.GetConsentResponse
+	7,  // 22: wattveil.v1.ConsentService.ListConsents:output_type -> wattveil.v1.ListConsentsResponse
+	9,  // 23: wattveil.v1.ConsentService.GrantConsent:output_type -> wattveil.v1.GrantConsentResponse
+	11, // 24: wattveil.v1.ConsentService.DenyConsent:output_type -> wattveil.v1.DenyConsentResponse
+	13, // 25: wattveil.v1.ConsentService.RevokeConsent:output_type -> wattveil.v1.RevokeConsentResponse
+	15, // 26: wattveil.v1.ConsentService.NarrowConsent:output_type -> wattveil.v1.NarrowConsentResponse
+	20, // [20:27] is the sub-list for method output_type
+	13, // [13:20] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_consent_proto_init() }
@@ -978,7 +1114,7 @@ func file_wattveil_v1_consent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_consent_proto_rawDesc), len(file_wattveil_v1_consent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	ConsentService_GrantConsent_FullMethodName   = "/wattveil.v1.ConsentService/GrantConsent"
 	ConsentService_DenyConsent_FullMethodName    = "/wattveil.v1.ConsentService/DenyConsent"
 	ConsentService_RevokeConsent_FullMethodName  = "/wattveil.v1.ConsentService/RevokeConsent"
+	ConsentService_NarrowConsent_FullMethodName  = "/wattveil.v1.ConsentService/NarrowConsent"
 )
 
 // ConsentServiceClient is the client API for ConsentService service.
@@ -47,6 +48,9 @@ type ConsentServiceClient interface {
 	// RevokeConsent ends a grant, effective for the very next read. The
 	// household.
 	RevokeConsent(ctx context.Context, in *RevokeConsentRequest, opts ...grpc.CallOption) (*RevokeConsentResponse, error)
+	// NarrowConsent makes a grant allow less, effective for the very next read.
+	// The household.
+	NarrowConsent(ctx context.Context, in *NarrowConsentRequest, opts ...grpc.CallOption) (*NarrowConsentResponse, error)
 }
 
 type consentServiceClient struct {
@@ -117,6 +121,16 @@ func (c *consentServiceClient) RevokeConsent(ctx context.Context, in *RevokeCons
 	return out, nil
 }
 
+func (c *consentServiceClient) NarrowConsent(ctx context.Context, in *NarrowConsentRequest, opts ...grpc.CallOption) (*NarrowConsentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NarrowConsentResponse)
+	err := c.cc.Invoke(ctx, ConsentService_NarrowConsent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ConsentServiceServer is the server API for ConsentService service.
 // All implementations must embed UnimplementedConsentServiceServer
 // for forward compatibility.
@@ -137,6 +151,9 @@ type ConsentServiceServer interface {
 	// RevokeConsent ends a grant, effective for the very next read. The
 	// household.
 	RevokeConsent(context.Context, *RevokeConsentRequest) (*RevokeConsentResponse, error)
+	// NarrowConsent makes a grant allow less, effective for the very next read.
+	// The household.
+	NarrowConsent(context.Context, *NarrowConsentRequest) (*NarrowConsentResponse, error)
 	mustEmbedUnimplementedConsentServiceServer()
 }
 
@@ -164,6 +181,9 @@ func (UnimplementedConsentServiceServer) DenyConsent(context.Context, *DenyConse
 }
 func (UnimplementedConsentServiceServer) RevokeConsent(context.Context, *RevokeConsentRequest) (*RevokeConsentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeConsent not implemented")
+}
+func (UnimplementedConsentServiceServer) NarrowConsent(context.Context, *NarrowConsentRequest) (*NarrowConsentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method NarrowConsent not implemented")
 }
 func (UnimplementedConsentServiceServer) mustEmbedUnimplementedConsentServiceServer() {}
 func (UnimplementedConsentServiceServer) testEmbeddedByValue()                        {}
@@ -294,6 +314,24 @@ func _ConsentService_RevokeConsent_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ConsentService_NarrowConsent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NarrowConsentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConsentServiceServer).NarrowConsent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConsentService_NarrowConsent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConsentServiceServer).NarrowConsent(ctx, req.(*NarrowConsentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ConsentService_ServiceDesc is the grpc.ServiceDesc for ConsentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -324,6 +362,10 @@ var ConsentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeConsent",
 			Handler:    _ConsentService_RevokeConsent_Handler,
+		},
+		{
+			MethodName: "NarrowConsent",
+			Handler:    _ConsentService_NarrowConsent_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

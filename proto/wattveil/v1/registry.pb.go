@@ -1098,6 +1098,117 @@ func (*PutRecipientsResponse) Descriptor() ([]byte, []int) {
 	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{21}
 }
 
+// EraseHouseholdRequest names whom to forget.
+type EraseHouseholdRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The household.
+	Household string `protobuf:"bytes,1,opt,name=household,proto3" json:"household,omitempty"`
+	// Why, such as "gdpr-17-1-b": 1 to 64 characters of [A-Za-z0-9._:-]. It stands
+	// in the erasure's leaves.
+	LegalBasis    string `protobuf:"bytes,2,opt,name=legal_basis,json=legalBasis,proto3" json:"legal_basis,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseHouseholdRequest) Reset() {
+	*x = EraseHouseholdRequest{}
+	mi := &file_wattveil_v1_registry_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseHouseholdRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseHouseholdRequest) ProtoMessage() {}
+
+func (x *EraseHouseholdRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_registry_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseHouseholdRequest.ProtoReflect.Descriptor instead.
+func (*EraseHouseholdRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *EraseHouseholdRequest) GetHousehold() string {
+	if x != nil {
+		return x.Household
+	}
+	return ""
+}
+
+func (x *EraseHouseholdRequest) GetLegalBasis() string {
+	if x != nil {
+		return x.LegalBasis
+	}
+	return ""
+}
+
+// EraseHouseholdResponse says where it is recorded.
+type EraseHouseholdResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leaf indices of the erasure, ascending.
+	Indices []uint64 `protobuf:"varint,1,rep,packed,name=indices,proto3" json:"indices,omitempty"`
+	// How many events of the household can no longer be opened.
+	Events        uint64 `protobuf:"varint,2,opt,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseHouseholdResponse) Reset() {
+	*x = EraseHouseholdResponse{}
+	mi := &file_wattveil_v1_registry_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseHouseholdResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseHouseholdResponse) ProtoMessage() {}
+
+func (x *EraseHouseholdResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_registry_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseHouseholdResponse.ProtoReflect.Descriptor instead.
+func (*EraseHouseholdResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *EraseHouseholdResponse) GetIndices() []uint64 {
+	if x != nil {
+		return x.Indices
+	}
+	return nil
+}
+
+func (x *EraseHouseholdResponse) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
 var File_wattveil_v1_registry_proto protoreflect.FileDescriptor
 
 const file_wattveil_v1_registry_proto_rawDesc = "" +
@@ -1162,7 +1273,14 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"\tRecipient\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"\x17\n" +
-	"\x15PutRecipientsResponse2\xcb\x05\n" +
+	"\x15PutRecipientsResponse\"V\n" +
+	"\x15EraseHouseholdRequest\x12\x1c\n" +
+	"\thousehold\x18\x01 \x01(\tR\thousehold\x12\x1f\n" +
+	"\vlegal_basis\x18\x02 \x01(\tR\n" +
+	"legalBasis\"J\n" +
+	"\x16EraseHouseholdResponse\x12\x18\n" +
+	"\aindices\x18\x01 \x03(\x04R\aindices\x12\x16\n" +
+	"\x06events\x18\x02 \x01(\x04R\x06events2\xa6\x06\n" +
 	"\x0fRegistryService\x12S\n" +
 	"\fPutUtilities\x12 .wattveil.v1.PutUtilitiesRequest\x1a!.wattveil.v1.PutUtilitiesResponse\x12S\n" +
 	"\fPutGridNodes\x12 .wattveil.v1.PutGridNodesRequest\x1a!.wattveil.v1.PutGridNodesResponse\x12V\n" +
@@ -1171,7 +1289,8 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"\x10CreateHouseholds\x12$.wattveil.v1.CreateHouseholdsRequest\x1a%.wattveil.v1.CreateHouseholdsResponse\x12D\n" +
 	"\aMoveOut\x12\x1b.wattveil.v1.MoveOutRequest\x1a\x1c.wattveil.v1.MoveOutResponse\x12\\\n" +
 	"\x0fIssueLetterCode\x12#.wattveil.v1.IssueLetterCodeRequest\x1a$.wattveil.v1.IssueLetterCodeResponse\x12V\n" +
-	"\rPutRecipients\x12!.wattveil.v1.PutRecipientsRequest\x1a\".wattveil.v1.PutRecipientsResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
+	"\rPutRecipients\x12!.wattveil.v1.PutRecipientsRequest\x1a\".wattveil.v1.PutRecipientsResponse\x12Y\n" +
+	"\x0eEraseHousehold\x12\".wattveil.v1.EraseHouseholdRequest\x1a#.wattveil.v1.EraseHouseholdResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
 
 var (
 	file_wattveil_v1_registry_proto_rawDescOnce sync.Once
@@ -1185,7 +1304,7 @@ func file_wattveil_v1_registry_proto_rawDescGZIP() []byte {
 	return file_wattveil_v1_registry_proto_rawDescData
 }
 
-var file_wattveil_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_wattveil_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_wattveil_v1_registry_proto_goTypes = []any{
 	(*PutUtilitiesRequest)(nil),      // 0: wattveil.v1.PutUtilitiesRequest
 	(*Utility)(nil),                  // 1: wattveil.v1.Utility
@@ -1209,6 +1328,8 @@ var file_wattveil_v1_registry_proto_goTypes = []any{
 	(*PutRecipientsRequest)(nil),     // 19: wattveil.v1.PutRecipientsRequest
 	(*Recipient)(nil),                // 20: wattveil.v1.Recipient
 	(*PutRecipientsResponse)(nil),    // 21: wattveil.v1.PutRecipientsResponse
+	(*EraseHouseholdRequest)(nil),    // 22: wattveil.v1.EraseHouseholdRequest
+	(*EraseHouseholdResponse)(nil),   // 23: wattveil.v1.EraseHouseholdResponse
 }
 var file_wattveil_v1_registry_proto_depIdxs = []int32{
 	1,  // 0: wattveil.v1.PutUtilitiesRequest.utilities:type_name -> wattveil.v1.Utility
@@ -1226,16 +1347,18 @@ var file_wattveil_v1_registry_proto_depIdxs = []int32{
 	15, // 12: wattveil.v1.RegistryService.MoveOut:input_type -> wattveil.v1.MoveOutRequest
 	17, // 13: wattveil.v1.RegistryService.IssueLetterCode:input_type -> wattveil.v1.IssueLetterCodeRequest
 	19, // 14: wattveil.v1.RegistryService.PutRecipients:input_type -> wattveil.v1.PutRecipientsRequest
-	2,  // 15: wattveil.v1.RegistryService.PutUtilities:output_type -> wattveil.v1.PutUtilitiesResponse
-	5,  // 16: wattveil.v1.RegistryService.PutGridNodes:output_type -> wattveil.v1.PutGridNodesResponse
-	7,  // 17: wattveil.v1.RegistryService.ListGridNodes:output_type -> wattveil.v1.ListGridNodesResponse
-	10, // 18: wattveil.v1.RegistryService.PutUsagePoints:output_type -> wattveil.v1.PutUsagePointsResponse
-	13, // 19: wattveil.v1.RegistryService.CreateHouseholds:output_type -> wattveil.v1.CreateHouseholdsResponse
-	16, // 20: wattveil.v1.RegistryService.MoveOut:output_type -> wattveil.v1.MoveOutResponse
-	18, // 21: wattveil.v1.RegistryService.IssueLetterCode:output_type -> wattveil.v1.IssueLetterCodeResponse
-	21, // 22: wattveil.v1.RegistryService.PutRecipients:output_type -> wattveil.v1.PutRecipientsResponse
-	15, // [15:23] is the sub-list for method output_type
-	7,  // [7:15] is the sub-list for method input_type
+	22, // 15: wattveil.v1.RegistryService.EraseHousehold:input_type -> wattveil.v1.EraseHouseholdRequest
+	2,  // 16: wattveil.v1.RegistryService.PutUtilities:output_type -> wattveil.v1.PutUtilitiesResponse
+	5,  // 17: wattveil.v1.RegistryService.PutGridNodes:output_type -> wattveil.v1.PutGridNodesResponse
+	7,  // 18: wattveil.v1.RegistryService.ListGridNodes:output_type -> wattveil.v1.ListGridNodesResponse
+	10, // 19: wattveil.v1.RegistryService.PutUsagePoints:output_type -> wattveil.v1.PutUsagePointsResponse
+	13, // 20: wattveil.v1.RegistryService.CreateHouseholds:output_type -> wattveil.v1.CreateHouseholdsResponse
+	16, // 21: wattveil.v1.RegistryService.MoveOut:output_type -> wattveil.v1.MoveOutResponse
+	18, // 22: wattveil.v1.RegistryService.IssueLetterCode:output_type -> wattveil.v1.IssueLetterCodeResponse
+	21, // 23: wattveil.v1.RegistryService.PutRecipients:output_type -> wattveil.v1.PutRecipientsResponse
+	23, // 24: wattveil.v1.RegistryService.EraseHousehold:output_type -> wattveil.v1.EraseHouseholdResponse
+	16, // [16:25] is the sub-list for method output_type
+	7,  // [7:16] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -1252,7 +1375,7 @@ func file_wattveil_v1_registry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_registry_proto_rawDesc), len(file_wattveil_v1_registry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	RegistryService_MoveOut_FullMethodName          = "/wattveil.v1.RegistryService/MoveOut"
 	RegistryService_IssueLetterCode_FullMethodName  = "/wattveil.v1.RegistryService/IssueLetterCode"
 	RegistryService_PutRecipients_FullMethodName    = "/wattveil.v1.RegistryService/PutRecipients"
+	RegistryService_EraseHousehold_FullMethodName   = "/wattveil.v1.RegistryService/EraseHousehold"
 )
 
 // RegistryServiceClient is the client API for RegistryService service.
@@ -55,6 +56,10 @@ type RegistryServiceClient interface {
 	IssueLetterCode(ctx context.Context, in *IssueLetterCodeRequest, opts ...grpc.CallOption) (*IssueLetterCodeResponse, error)
 	// PutRecipients registers third parties.
 	PutRecipients(ctx context.Context, in *PutRecipientsRequest, opts ...grpc.CallOption) (*PutRecipientsResponse, error)
+	// EraseHousehold destroys a household's keys, consents and what opens its
+	// ledger events, and records that in leaves of class erasure. It cannot be
+	// taken back. Repeating it finishes what a crash interrupted.
+	EraseHousehold(ctx context.Context, in *EraseHouseholdRequest, opts ...grpc.CallOption) (*EraseHouseholdResponse, error)
 }
 
 type registryServiceClient struct {
@@ -145,6 +150,16 @@ func (c *registryServiceClient) PutRecipients(ctx context.Context, in *PutRecipi
 	return out, nil
 }
 
+func (c *registryServiceClient) EraseHousehold(ctx context.Context, in *EraseHouseholdRequest, opts ...grpc.CallOption) (*EraseHouseholdResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EraseHouseholdResponse)
+	err := c.cc.Invoke(ctx, RegistryService_EraseHousehold_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RegistryServiceServer is the server API for RegistryService service.
 // All implementations must embed UnimplementedRegistryServiceServer
 // for forward compatibility.
@@ -171,6 +186,10 @@ type RegistryServiceServer interface {
 	IssueLetterCode(context.Context, *IssueLetterCodeRequest) (*IssueLetterCodeResponse, error)
 	// PutRecipients registers third parties.
 	PutRecipients(context.Context, *PutRecipientsRequest) (*PutRecipientsResponse, error)
+	// EraseHousehold destroys a household's keys, consents and what opens its
+	// ledger events, and records that in leaves of class erasure. It cannot be
+	// taken back. Repeating it finishes what a crash interrupted.
+	EraseHousehold(context.Context, *EraseHouseholdRequest) (*EraseHouseholdResponse, error)
 	mustEmbedUnimplementedRegistryServiceServer()
 }
 
@@ -204,6 +223,9 @@ func (UnimplementedRegistryServiceServer) IssueLetterCode(context.Context, *Issu
 }
 func (UnimplementedRegistryServiceServer) PutRecipients(context.Context, *PutRecipientsRequest) (*PutRecipientsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PutRecipients not implemented")
+}
+func (UnimplementedRegistryServiceServer) EraseHousehold(context.Context, *EraseHouseholdRequest) (*EraseHouseholdResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EraseHousehold not implemented")
 }
 func (UnimplementedRegistryServiceServer) mustEmbedUnimplementedRegistryServiceServer() {}
 func (UnimplementedRegistryServiceServer) testEmbeddedByValue()                         {}
@@ -370,6 +392,24 @@ func _RegistryService_PutRecipients_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RegistryService_EraseHousehold_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EraseHouseholdRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegistryServiceServer).EraseHousehold(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RegistryService_EraseHousehold_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegistryServiceServer).EraseHousehold(ctx, req.(*EraseHouseholdRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RegistryService_ServiceDesc is the grpc.ServiceDesc for RegistryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -408,6 +448,10 @@ var RegistryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PutRecipients",
 			Handler:    _RegistryService_PutRecipients_Handler,
+		},
+		{
+			MethodName: "EraseHousehold",
+			Handler:    _RegistryService_EraseHousehold_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -388,6 +388,98 @@ func (x *Occupancy) GetNode() string {
 	return ""
 }
 
+// RotateHouseholdSecretRequest makes repeating harmless.
+type RotateHouseholdSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 64 characters of [A-Za-z0-9._:-].
+	RequestId     string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateHouseholdSecretRequest) Reset() {
+	*x = RotateHouseholdSecretRequest{}
+	mi := &file_wattveil_v1_session_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateHouseholdSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateHouseholdSecretRequest) ProtoMessage() {}
+
+func (x *RotateHouseholdSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_session_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateHouseholdSecretRequest.ProtoReflect.Descriptor instead.
+func (*RotateHouseholdSecretRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_session_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RotateHouseholdSecretRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// RotateHouseholdSecretResponse says from which event on it counts.
+type RotateHouseholdSecretResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The event that records it, the first under the new secret, counted from 1.
+	Sequence      uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateHouseholdSecretResponse) Reset() {
+	*x = RotateHouseholdSecretResponse{}
+	mi := &file_wattveil_v1_session_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateHouseholdSecretResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateHouseholdSecretResponse) ProtoMessage() {}
+
+func (x *RotateHouseholdSecretResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_session_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateHouseholdSecretResponse.ProtoReflect.Descriptor instead.
+func (*RotateHouseholdSecretResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_session_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RotateHouseholdSecretResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 var File_wattveil_v1_session_proto protoreflect.FileDescriptor
 
 const file_wattveil_v1_session_proto_rawDesc = "" +
@@ -414,11 +506,17 @@ const file_wattveil_v1_session_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\x03R\x04from\x12\x14\n" +
 	"\x05until\x18\x03 \x01(\x03R\x05until\x12\x12\n" +
 	"\x04zone\x18\x04 \x01(\tR\x04zone\x12\x12\n" +
-	"\x04node\x18\x05 \x01(\tR\x04node2\x8c\x02\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\"=\n" +
+	"\x1cRotateHouseholdSecretRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\";\n" +
+	"\x1dRotateHouseholdSecretResponse\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence2\xfc\x02\n" +
 	"\x0eSessionService\x12P\n" +
 	"\vOpenSession\x12\x1f.wattveil.v1.OpenSessionRequest\x1a .wattveil.v1.OpenSessionResponse\x12S\n" +
 	"\fCloseSession\x12 .wattveil.v1.CloseSessionRequest\x1a!.wattveil.v1.CloseSessionResponse\x12S\n" +
-	"\fGetHousehold\x12 .wattveil.v1.GetHouseholdRequest\x1a!.wattveil.v1.GetHouseholdResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
+	"\fGetHousehold\x12 .wattveil.v1.GetHouseholdRequest\x1a!.wattveil.v1.GetHouseholdResponse\x12n\n" +
+	"\x15RotateHouseholdSecret\x12).wattveil.v1.RotateHouseholdSecretRequest\x1a*.wattveil.v1.RotateHouseholdSecretResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
 
 var (
 	file_wattveil_v1_session_proto_rawDescOnce sync.Once
@@ -432,26 +530,30 @@ func file_wattveil_v1_session_proto_rawDescGZIP() []byte {
 	return file_wattveil_v1_session_proto_rawDescData
 }
 
-var file_wattveil_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_wattveil_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_wattveil_v1_session_proto_goTypes = []any{
-	(*OpenSessionRequest)(nil),   // 0: wattveil.v1.OpenSessionRequest
-	(*OpenSessionResponse)(nil),  // 1: wattveil.v1.OpenSessionResponse
-	(*CloseSessionRequest)(nil),  // 2: wattveil.v1.CloseSessionRequest
-	(*CloseSessionResponse)(nil), // 3: wattveil.v1.CloseSessionResponse
-	(*GetHouseholdRequest)(nil),  // 4: wattveil.v1.GetHouseholdRequest
-	(*GetHouseholdResponse)(nil), // 5: wattveil.v1.GetHouseholdResponse
-	(*Occupancy)(nil),            // 6: wattveil.v1.Occupancy
+	(*OpenSessionRequest)(nil),            // 0: wattveil.v1.OpenSessionRequest
+	(*OpenSessionResponse)(nil),           // 1: wattveil.v1.OpenSessionResponse
+	(*CloseSessionRequest)(nil),           // 2: wattveil.v1.CloseSessionRequest
+	(*CloseSessionResponse)(nil),          // 3: wattveil.v1.CloseSessionResponse
+	(*GetHouseholdRequest)(nil),           // 4: wattveil.v1.GetHouseholdRequest
+	(*GetHouseholdResponse)(nil),          // 5: wattveil.v1.GetHouseholdResponse
+	(*Occupancy)(nil),                     // 6: wattveil.v1.Occupancy
+	(*RotateHouseholdSecretRequest)(nil),  // 7: wattveil.v1.RotateHouseholdSecretRequest
+	(*RotateHouseholdSecretResponse)(nil), // 8: wattveil.v1.RotateHouseholdSecretResponse
 }
 var file_wattveil_v1_session_proto_depIdxs = []int32{
 	6, // 0: wattveil.v1.GetHouseholdResponse.occupancies:type_name -> wattveil.v1.Occupancy
 	0, // 1: wattveil.v1.SessionService.OpenSession:input_type -> wattveil.v1.OpenSessionRequest
 	2, // 2: wattveil.v1.SessionService.CloseSession:input_type -> wattveil.v1.CloseSessionRequest
 	4, // 3: wattveil.v1.SessionService.GetHousehold:input_type -> wattveil.v1.GetHouseholdRequest
-	1, // 4: wattveil.v1.SessionService.OpenSession:output_type -> wattveil.v1.OpenSessionResponse
-	3, // 5: wattveil.v1.SessionService.CloseSession:output_type -> wattveil.v1.CloseSessionResponse
-	5, // 6: wattveil.v1.SessionService.GetHousehold:output_type -> wattveil.v1.GetHouseholdResponse
-	4, // [4:7] is the sub-list for method output_type
-	1, // [1:4] is the sub-list for method input_type
+	7, // 4: wattveil.v1.SessionService.RotateHouseholdSecret:input_type -> wattveil.v1.RotateHouseholdSecretRequest
+	1, // 5: wattveil.v1.SessionService.OpenSession:output_type -> wattveil.v1.OpenSessionResponse
+	3, // 6: wattveil.v1.SessionService.CloseSession:output_type -> wattveil.v1.CloseSessionResponse
+	5, // 7: wattveil.v1.SessionService.GetHousehold:output_type -> wattveil.v1.GetHouseholdResponse
+	8, // 8: wattveil.v1.SessionService.RotateHouseholdSecret:output_type -> wattveil.v1.RotateHouseholdSecretResponse
+	5, // [5:9] is the sub-list for method output_type
+	1, // [1:5] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
 	1, // [1:1] is the sub-list for extension extendee
 	0, // [0:1] is the sub-list for field type_name
@@ -468,7 +570,7 @@ func file_wattveil_v1_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_session_proto_rawDesc), len(file_wattveil_v1_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,9 +19,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	SessionService_OpenSession_FullMethodName  = "/wattveil.v1.SessionService/OpenSession"
-	SessionService_CloseSession_FullMethodName = "/wattveil.v1.SessionService/CloseSession"
-	SessionService_GetHousehold_FullMethodName = "/wattveil.v1.SessionService/GetHousehold"
+	SessionService_OpenSession_FullMethodName           = "/wattveil.v1.SessionService/OpenSession"
+	SessionService_CloseSession_FullMethodName          = "/wattveil.v1.SessionService/CloseSession"
+	SessionService_GetHousehold_FullMethodName          = "/wattveil.v1.SessionService/GetHousehold"
+	SessionService_RotateHouseholdSecret_FullMethodName = "/wattveil.v1.SessionService/RotateHouseholdSecret"
 )
 
 // SessionServiceClient is the client API for SessionService service.
@@ -38,6 +39,10 @@ type SessionServiceClient interface {
 	CloseSession(ctx context.Context, in *CloseSessionRequest, opts ...grpc.CallOption) (*CloseSessionResponse, error)
 	// GetHousehold describes the calling household.
 	GetHousehold(ctx context.Context, in *GetHouseholdRequest, opts ...grpc.CallOption) (*GetHouseholdResponse, error)
+	// RotateHouseholdSecret replaces the household's secret, because a person has
+	// left the home, and ends every other session: whoever knew the old secret
+	// recognises no event from now on.
+	RotateHouseholdSecret(ctx context.Context, in *RotateHouseholdSecretRequest, opts ...grpc.CallOption) (*RotateHouseholdSecretResponse, error)
 }
 
 type sessionServiceClient struct {
@@ -78,6 +83,16 @@ func (c *sessionServiceClient) GetHousehold(ctx context.Context, in *GetHousehol
 	return out, nil
 }
 
+func (c *sessionServiceClient) RotateHouseholdSecret(ctx context.Context, in *RotateHouseholdSecretRequest, opts ...grpc.CallOption) (*RotateHouseholdSecretResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateHouseholdSecretResponse)
+	err := c.cc.Invoke(ctx, SessionService_RotateHouseholdSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SessionServiceServer is the server API for SessionService service.
 // All implementations must embed UnimplementedSessionServiceServer
 // for forward compatibility.
@@ -92,6 +107,10 @@ type SessionServiceServer interface {
 	CloseSession(context.Context, *CloseSessionRequest) (*CloseSessionResponse, error)
 	// GetHousehold describes the calling household.
 	GetHousehold(context.Context, *GetHouseholdRequest) (*GetHouseholdResponse, error)
+	// RotateHouseholdSecret replaces the household's secret, because a person has
+	// left the home, and ends every other session: whoever knew the old secret
+	// recognises no event from now on.
+	RotateHouseholdSecret(context.Context, *RotateHouseholdSecretRequest) (*RotateHouseholdSecretResponse, error)
 	mustEmbedUnimplementedSessionServiceServer()
 }
 
@@ -110,6 +129,9 @@ func (UnimplementedSessionServiceServer) CloseSession(context.Context, *CloseSes
 }
 func (UnimplementedSessionServiceServer) GetHousehold(context.Context, *GetHouseholdRequest) (*GetHouseholdResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetHousehold not implemented")
+}
+func (UnimplementedSessionServiceServer) RotateHouseholdSecret(context.Context, *RotateHouseholdSecretRequest) (*RotateHouseholdSecretResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateHouseholdSecret not implemented")
 }
 func (UnimplementedSessionServiceServer) mustEmbedUnimplementedSessionServiceServer() {}
 func (UnimplementedSessionServiceServer) testEmbeddedByValue()                        {}
@@ -186,6 +208,24 @@ func _SessionService_GetHousehold_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SessionService_RotateHouseholdSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateHouseholdSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionServiceServer).RotateHouseholdSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SessionService_RotateHouseholdSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionServiceServer).RotateHouseholdSecret(ctx, req.(*RotateHouseholdSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SessionService_ServiceDesc is the grpc.ServiceDesc for SessionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -204,6 +244,10 @@ var SessionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetHousehold",
 			Handler:    _SessionService_GetHousehold_Handler,
+		},
+		{
+			MethodName: "RotateHouseholdSecret",
+			Handler:    _SessionService_RotateHouseholdSecret_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
