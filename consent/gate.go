@@ -108,6 +108,7 @@ func (g *Gate[T]) Admit(ctx context.Context, a Access) (Permit, error) {
 		d, err = a.decide(ctx, tx, at)
 		return d.payload, err
 	}
+	ctx = ledger.WithAhead(ctx, Ahead{Consent: a.Consent, From: a.From, Until: min(a.Until, meter.DayOf(g.now().Unix()).End())})
 	rec, err := propose(ctx, g.ledger, key, decide)
 	if errors.Is(err, errDue) {
 		if err := expire(ctx, g.ledger, a.Consent); err != nil {

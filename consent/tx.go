@@ -46,6 +46,14 @@ type Tx interface {
 	StoredIntervals(ctx context.Context, h Household, points []meter.UsagePoint, registers []meter.Register, from, until int64) (uint64, error)
 }
 
+// Ahead says what the decision about an access reads, for ledger.WithAhead: the
+// consent, its household's occupancies, and the intervals stored in the UTC days
+// that [From, Until), unix seconds, touches.
+type Ahead struct {
+	Consent     ID
+	From, Until int64
+}
+
 // Ledger sequences leaves; *ledger.Sequencer is one. Propose runs fn inside the
 // sequencing transaction, commits what fn changed together with the leaf it
 // returns, and comes back after a checkpoint that includes the leaf is signed. An

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -16,9 +17,11 @@ const savepoint = "proposal"
 type batch[T Tx] struct {
 	s        *Sequencer[T]
 	calls    []*call[T]
+	excluded map[int]error    // by position in calls: proposals that a transaction cannot go on with
 	results  []result         // by position in calls
-	recorded map[string]Entry // by request id: entries of this batch
-	entries  []Entry          // the same, by index
+	recorded map[string]Entry // by request id: of this batch and earlier ones
+	drafts   []draft          // what is to be recorded, in order
+	entries  []Entry          // the same, once they are chained
 	edge     *edge            // the tree with them
 	head     Head             // when the transaction has committed
 	ran      bool             // the transaction came as far as COMMIT
@@ -31,14 +34,23 @@ type result struct {
 	leans bool // on entries of this batch: its function ran after theirs
 }
 
+// draft is a payload that has its place in the log and not yet in its chains.
+type draft struct {
+	call    int // position in calls
+	payload Payload
+}
+
 // record takes a batch through the steps that Sequencer lists, and answers it.
 func (s *Sequencer[T]) record(ctx context.Context, calls []*call[T]) {
-	b := &batch[T]{s: s, calls: calls}
+	b := &batch[T]{s: s, calls: calls, excluded: make(map[int]error)}
 	if err := s.start(ctx); err != nil {
 		b.fail(fmt.Errorf("%w: %w", ErrNotRecorded, err))
 		return
 	}
 	err := s.store.Transact(ctx, b.run)
+	for errors.Is(err, errAgain) {
+		err = s.store.Transact(ctx, b.run)
+	}
 	switch {
 	case err == nil:
 		s.edge = b.edge
@@ -49,11 +61,12 @@ func (s *Sequencer[T]) record(ctx context.Context, calls []*call[T]) {
 			return
 		}
 	default:
+		s.judge(err)
 		b.fail(fmt.Errorf("%w: %w", ErrNotRecorded, err))
 		return
 	}
 	if err := s.publish(ctx, b.head); err != nil {
-		s.started = !refused(err) // the next batch begins with what this one came to
+		s.judge(err)
 		s.opt.Logger.ErrorContext(ctx, "ledger recorded but not signed", slog.Any("error", err))
 		b.answer(fmt.Errorf("%w: %w", ErrUnsigned, err))
 		return
@@ -61,8 +74,13 @@ func (s *Sequencer[T]) record(ctx context.Context, calls []*call[T]) {
 	b.answer(ErrUnsigned)
 }
 
+// errAgain ends a transaction that has to begin again, without a proposal that
+// has just been excluded. Each time there is one less, so it comes to an end.
+var errAgain = errors.New("ledger: the batch begins again")
+
 // run is the transaction.
 func (b *batch[T]) run(ctx context.Context, tx T) error {
+	b.results, b.drafts, b.entries, b.ran = make([]result, len(b.calls)), nil, nil, false
 	from, err := tx.LedgerHead(ctx)
 	if err != nil {
 		return fmt.Errorf("locking the head: %w", err)
@@ -70,100 +88,166 @@ func (b *batch[T]) run(ctx context.Context, tx T) error {
 	if err := b.s.checkHead(from); err != nil {
 		return err
 	}
-	if b.edge, err = b.s.edge.at(ctx, b.s.tree, from); err != nil {
+	if b.edge, err = b.s.edge.at(ctx, b.s.tree, b.s.anchor, from); err != nil {
 		return err
 	}
-	b.results = make([]result, len(b.calls))
-	b.recorded = make(map[string]Entry)
-	for i, c := range b.calls {
-		leans := len(b.entries) > 0
-		entry, err := b.propose(ctx, tx, c)
-		var fatal *batchError
-		if errors.As(err, &fatal) {
-			return fatal.err
+	if b.recorded, err = tx.LedgerRequests(ctx, b.requestIDs()); err != nil {
+		return fmt.Errorf("looking up requests: %w", err)
+	}
+	var keys []EnvelopeKey
+	if b.s.opt.Sealed {
+		if keys, err = tx.LedgerEnvelopeKeys(ctx, b.s.now()/1e6); err != nil {
+			return fmt.Errorf("reading regulators' keys: %w", err)
 		}
-		b.results[i] = result{entry, err, leans}
+	}
+	if err := b.ahead(ctx, tx); err != nil {
+		return fmt.Errorf("reading ahead: %w", err)
+	}
+	if err := b.propose(ctx, tx, len(keys) > 0 || !b.s.opt.Sealed); err != nil {
+		return err
 	}
 	b.head = from
-	if len(b.entries) > 0 {
-		b.head = b.edge.head(from)
-		tiles := b.edge.full
-		b.edge.full = nil
-		if err := tx.LedgerAppend(ctx, from, b.head, b.entries, tiles); err != nil {
-			return fmt.Errorf("appending: %w", err)
+	if len(b.drafts) > 0 {
+		if err := b.append(ctx, tx, from, keys); err != nil {
+			return err
 		}
 	}
 	b.ran = true
 	return nil
 }
 
-// batchError is an error after which the transaction cannot go on. Its type
-// keeps it apart from whatever a proposal's function returns.
-type batchError struct{ err error }
-
-func (e *batchError) Error() string { return e.err.Error() }
-
-// propose runs one proposal under its savepoint and returns its entry, or the
-// one that its request id had before.
-func (b *batch[T]) propose(ctx context.Context, tx T, c *call[T]) (Entry, error) {
-	if entry, ok := b.recorded[c.requestID]; ok {
-		return entry, nil
-	}
-	entry, ok, err := tx.LedgerRequest(ctx, c.requestID)
-	if err != nil {
-		return Entry{}, &batchError{fmt.Errorf("looking up a request: %w", err)}
-	}
-	if ok {
-		return entry, nil
-	}
-	if err := tx.Savepoint(ctx, savepoint); err != nil {
-		return Entry{}, &batchError{fmt.Errorf("setting a savepoint: %w", err)}
-	}
-	entry, err = b.entry(ctx, tx, c)
-	if err != nil {
-		if back := tx.RollbackTo(ctx, savepoint); back != nil {
-			return Entry{}, &batchError{fmt.Errorf("rolling back to a savepoint: %w", back)}
+// requestIDs returns the ids of the batch, each once.
+func (b *batch[T]) requestIDs() []string {
+	ids := make([]string, 0, len(b.calls))
+	seen := make(map[string]bool, len(b.calls))
+	for _, c := range b.calls {
+		if !seen[c.requestID] {
+			seen[c.requestID] = true
+			ids = append(ids, c.requestID)
 		}
-		return Entry{}, err
 	}
-	if err := b.edge.append(entry.Leaf.Hash()); err != nil {
-		return Entry{}, &batchError{err}
-	}
-	b.recorded[c.requestID] = entry
-	b.entries = append(b.entries, entry)
-	return entry, nil
+	return ids
 }
 
-// entry runs the proposal's function and makes the leaf of its payload.
-func (b *batch[T]) entry(ctx context.Context, tx T, c *call[T]) (Entry, error) {
-	at := Position{Index: b.edge.size(), Time: b.s.now()}
+// propose runs the functions of all proposals, each under a savepoint, and
+// collects what they want recorded.
+func (b *batch[T]) propose(ctx context.Context, tx T, auditable bool) error {
+	first := make(map[string]int) // by request id: the draft that stands for it
+	size := b.edge.size()
+	for i, c := range b.calls {
+		r := &b.results[i]
+		r.leans = len(b.drafts) > 0
+		if err, ok := b.excluded[i]; ok {
+			r.err = err
+			continue
+		}
+		if entry, ok := b.recorded[c.requestID]; ok {
+			r.entry = entry
+			continue
+		}
+		if d, ok := first[c.requestID]; ok {
+			r.entry.Index = size + uint64(d)
+			continue
+		}
+		if err := tx.Savepoint(ctx, savepoint); err != nil {
+			return fmt.Errorf("setting a savepoint: %w", err)
+		}
+		p, err := b.draft(tx, c, Position{Index: size + uint64(len(b.drafts)), Time: b.s.now()}, auditable)
+		if err == nil {
+			first[c.requestID] = len(b.drafts)
+			r.entry.Index = size + uint64(len(b.drafts))
+			b.drafts = append(b.drafts, draft{i, p})
+			continue
+		}
+		r.err = err
+		if tx.RollbackTo(ctx, savepoint) != nil {
+			b.excluded[i] = err
+			return errAgain
+		}
+	}
+	return nil
+}
+
+// draft runs a proposal's function and returns a payload that can be recorded.
+func (b *batch[T]) draft(tx T, c *call[T], at Position, auditable bool) (Payload, error) {
 	p, err := b.call(tx, c, at)
 	if err != nil {
-		return Entry{}, err
+		return Payload{}, err
+	}
+	if p.Kind == KindAccess && p.Recipient != "" && !auditable {
+		return Payload{}, ErrNoEnvelopeKey
 	}
 	p.Time = at.Time
-	var leaf Leaf
-	if err := b.chainIn(ctx, tx, &p, &leaf); err != nil {
-		return Entry{}, err
+	p.SubjectSeq, p.SubjectPrev, p.RecipientSeq, p.RecipientPrev = 0, Hash{}, 0, Hash{}
+	_, err = p.Encode() // what it finds wrong, it finds before the chains are known
+	return p, err
+}
+
+// append chains the drafts, makes their leaves and stores them.
+func (b *batch[T]) append(ctx context.Context, tx T, from Head, keys []EnvelopeKey) error {
+	ends, err := b.chains(ctx, tx)
+	if err != nil {
+		return err
 	}
-	payload, err := p.Encode()
+	a, sealer := Append{From: from}, &envelopeSealer{}
+	if len(keys) > 0 {
+		b.s.sealers.origin = from.Origin
+		if sealer, a.Envelopes, err = b.s.sealers.batch(from.Size, keys, b.s.opt.Rand); err != nil {
+			return fmt.Errorf("sealing to regulators: %w", err)
+		}
+	}
+	for _, d := range b.drafts {
+		entry, err := b.entry(&d.payload, ends, sealer)
+		if err != nil {
+			return err
+		}
+		entry.RequestID = b.calls[d.call].requestID
+		if err := b.edge.append(entry.Leaf.Hash()); err != nil {
+			return err
+		}
+		b.entries = append(b.entries, entry)
+		b.recorded[entry.RequestID] = entry
+	}
+	for i, c := range b.calls {
+		if b.results[i].err == nil {
+			b.results[i].entry = b.recorded[c.requestID]
+		}
+	}
+	if err := tx.LedgerSetChains(ctx, ends.links); err != nil {
+		return fmt.Errorf("extending chains: %w", err)
+	}
+	b.head = b.edge.head(from)
+	a.To, a.Entries, a.Tiles, a.TagKeys = b.head, b.entries, b.edge.full, ends.fresh
+	b.edge.full = nil
+	if err := tx.LedgerAppend(ctx, a); err != nil {
+		return fmt.Errorf("appending: %w", err)
+	}
+	return nil
+}
+
+// entry puts a payload at the end of its chains and makes its leaf.
+func (b *batch[T]) entry(p *Payload, ends *chainEnds, sealer *envelopeSealer) (Entry, error) {
+	e := Entry{Index: b.edge.size(), Subject: p.Subject, Recipient: p.Recipient, Kind: p.Kind, Time: p.Time}
+	if _, err := io.ReadFull(b.s.opt.Rand, e.Nonce[:]); err != nil {
+		return Entry{}, fmt.Errorf("drawing a nonce: %w", err)
+	}
+	e.Leaf.Class = p.Kind.Class()
+	mapKey, err := ends.chainIn(p, &e.Leaf.Tag, b.s.opt.Rand)
 	if err != nil {
 		return Entry{}, err
 	}
-	var nonce Hash
-	if _, err := io.ReadFull(b.s.opt.Rand, nonce[:]); err != nil {
-		return Entry{}, fmt.Errorf("drawing a nonce: %w", err)
-	}
-	leaf.Class = p.Kind.Class()
-	leaf.Commitment = Commit(nonce, payload)
-	if err := chainOn(ctx, tx, p, leaf.Hash()); err != nil {
+	if e.Payload, err = p.Encode(); err != nil {
 		return Entry{}, err
 	}
-	return Entry{
-		Index: at.Index, RequestID: c.requestID, Leaf: leaf,
-		Payload: payload, Nonce: nonce,
-		Subject: p.Subject, Recipient: p.Recipient, Kind: p.Kind, Time: p.Time,
-	}, nil
+	e.Leaf.Commitment = Commit(e.Nonce, e.Payload)
+	if e.Envelope, err = sealer.envelope(e.Index, e.Payload, e.Nonce, mapKey); err != nil {
+		return Entry{}, fmt.Errorf("sealing to regulators: %w", err)
+	}
+	if e.Envelope != nil {
+		e.Leaf.Envelope = sha256.Sum256(e.Envelope)
+	}
+	ends.chainOn(*p, e.Leaf.Hash(), e.Nonce)
+	return e, nil
 }
 
 // call runs the proposal's function, which may panic but not take the
@@ -196,51 +280,6 @@ func frames() []string {
 	}
 }
 
-// chainIn puts the payload at the end of its household's and its recipient's
-// chain, and the household's tag, or a random one, on the leaf.
-func (b *batch[T]) chainIn(ctx context.Context, tx T, p *Payload, leaf *Leaf) error {
-	p.SubjectSeq, p.SubjectPrev, p.RecipientSeq, p.RecipientPrev = 0, Hash{}, 0, Hash{}
-	if p.Recipient != "" {
-		link, err := tx.LedgerChain(ctx, RecipientChain, p.Recipient)
-		if err != nil {
-			return fmt.Errorf("reading a recipient's chain: %w", err)
-		}
-		p.RecipientSeq, p.RecipientPrev = link.Seq+1, link.Head
-	}
-	if p.Subject == "" {
-		if _, err := io.ReadFull(b.s.opt.Rand, leaf.Tag[:]); err != nil {
-			return fmt.Errorf("drawing a tag: %w", err)
-		}
-		return nil
-	}
-	key, err := tx.LedgerSubjectKey(ctx, p.Subject)
-	if err != nil {
-		return fmt.Errorf("reading a household's tag key: %w", err)
-	}
-	link, err := tx.LedgerChain(ctx, SubjectChain, p.Subject)
-	if err != nil {
-		return fmt.Errorf("reading a household's chain: %w", err)
-	}
-	p.SubjectSeq, p.SubjectPrev = link.Seq+1, link.Head
-	leaf.Tag = SubjectTag(key, p.SubjectSeq)
-	return nil
-}
-
-// chainOn makes the leaf the end of the chains that its payload is in.
-func chainOn(ctx context.Context, tx Tx, p Payload, leaf Hash) error {
-	if p.Subject != "" {
-		if err := tx.LedgerSetChain(ctx, SubjectChain, p.Subject, Link{p.SubjectSeq, leaf}); err != nil {
-			return fmt.Errorf("extending a household's chain: %w", err)
-		}
-	}
-	if p.Recipient != "" {
-		if err := tx.LedgerSetChain(ctx, RecipientChain, p.Recipient, Link{p.RecipientSeq, leaf}); err != nil {
-			return fmt.Errorf("extending a recipient's chain: %w", err)
-		}
-	}
-	return nil
-}
-
 // resolve finds out what became of a batch whose COMMIT was not answered. It
 // asks in a transaction that locks the head: the lock is free only when the
 // first transaction has ended one way or the other.
@@ -254,21 +293,19 @@ func (b *batch[T]) resolve(ctx context.Context) error {
 		if err := b.s.checkHead(head); err != nil {
 			return err
 		}
-		committed, err := b.committed(ctx, tx)
+		recorded, err := tx.LedgerRequests(ctx, b.requestIDs())
 		if err != nil {
 			return err
 		}
+		committed := b.committed(recorded)
 		for i, r := range b.results {
 			switch {
 			case r.err == nil:
-				entry, ok, err := tx.LedgerRequest(ctx, b.calls[i].requestID)
-				if err != nil {
-					return err
-				}
+				entry, ok := recorded[b.calls[i].requestID]
+				b.results[i] = result{entry: entry}
 				if !ok {
-					entry, err = Entry{}, ErrNotRecorded
+					b.results[i].err = ErrNotRecorded
 				}
-				b.results[i] = result{entry: entry, err: err}
 			case r.leans && !committed:
 				b.results[i] = result{err: ErrNotRecorded}
 			}
@@ -283,12 +320,12 @@ func (b *batch[T]) resolve(ctx context.Context) error {
 }
 
 // committed reports whether the batch's own entries are recorded: then all are.
-func (b *batch[T]) committed(ctx context.Context, tx T) (bool, error) {
+func (b *batch[T]) committed(recorded map[string]Entry) bool {
 	if len(b.entries) == 0 {
-		return false, nil
+		return false
 	}
-	entry, ok, err := tx.LedgerRequest(ctx, b.entries[0].RequestID)
-	return ok && entry.Leaf == b.entries[0].Leaf, err
+	entry, ok := recorded[b.entries[0].RequestID]
+	return ok && entry.Leaf == b.entries[0].Leaf
 }
 
 // fail answers every call that err, except where the call's own function failed

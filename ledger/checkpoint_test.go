@@ -26,6 +26,12 @@ func newSigner(t testing.TB, from string) (*ledger.NoteSigner, *ledger.Verifier,
 	return signer, verifier, vkey
 }
 
+func mustSigner(t testing.TB) ledger.Signer {
+	t.Helper()
+	signer, _, _ := newSigner(t, origin)
+	return signer
+}
+
 // A signed checkpoint and the public key are fixed to the byte: Ed25519 is
 // deterministic. It would catch a changed line, origin or signature format,
 // which would cut us off from witnesses and from every receipt already given.

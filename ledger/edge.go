@@ -7,9 +7,13 @@ import (
 	"slices"
 
 	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/proof"
+	"github.com/transparency-dev/merkle/rfc6962"
 )
 
 // ErrCorrupt: the stored head is not the head of the stored leaves and tiles.
+// Somebody changed rows past the sequencer; nothing may be recorded or served
+// until a person has decided what is true.
 var ErrCorrupt = errors.New("ledger: head does not match the stored leaves")
 
 const (
@@ -82,11 +86,16 @@ func (e *edge) clone() (*edge, error) {
 }
 
 // at returns a copy of e at head, read forward if another process has appended
-// meanwhile, or read anew if e is nil or of another epoch. A transaction works
-// on the copy, so that e stands if it fails.
-func (e *edge) at(ctx context.Context, t *tree, head Head) (*edge, error) {
+// meanwhile, or read anew if e is nil or of another epoch; then head must extend
+// what was signed. A transaction works on the copy, so that e stands if it
+// fails. A head that continues another history than e or signed is ErrFork.
+func (e *edge) at(ctx context.Context, t *tree, signed checkpoint, head Head) (*edge, error) {
 	if e == nil || e.epoch != head.Epoch || e.size() > head.Size || head.Size-e.size() > maxCatchUp {
-		return readEdge(ctx, t, head)
+		c, err := readEdge(ctx, t, head)
+		if err == nil {
+			err = t.extends(ctx, signed, head)
+		}
+		return c, err
 	}
 	c, err := e.clone()
 	if err != nil {
@@ -105,9 +114,30 @@ func (e *edge) at(ctx context.Context, t *tree, head Head) (*edge, error) {
 		c.full = nil
 	}
 	if c.size() != head.Size || c.root() != head.Root {
+		if _, err := readEdge(ctx, newTree(t.r), head); err == nil {
+			return nil, fmt.Errorf("head of size %d: %w", head.Size, ErrFork)
+		}
 		return nil, ErrCorrupt
 	}
 	return c, nil
+}
+
+// extends checks that the tree of head begins with the one that was signed.
+func (t *tree) extends(ctx context.Context, signed checkpoint, head Head) error {
+	if signed.size == 0 {
+		return nil
+	}
+	hashes, err := (&Prover{t}).Consistency(ctx, signed.size, head.Size)
+	if errors.Is(err, ErrNoTile) || errors.Is(err, ErrNoEntry) {
+		return ErrCorrupt
+	}
+	if err != nil {
+		return err
+	}
+	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, signed.size, head.Size, byteSlices(hashes), signed.root[:], head.Root[:]); err != nil {
+		return fmt.Errorf("from size %d to %d: %w", signed.size, head.Size, ErrFork)
+	}
+	return nil
 }
 
 // readEdge reads the unfilled tiles at head from the store, and checks that

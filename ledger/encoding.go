@@ -59,8 +59,9 @@ var payloadFields = []struct {
 	{28, false, func(p *Payload) any { return &p.RecipientSeq }},
 	{29, false, func(p *Payload) any { return &p.RecipientPrev }},
 	{firstFieldOfVersion2, true, func(p *Payload) any { return &p.Erased }},
-	{31, false, func(p *Payload) any { return &p.MapKey }},
+	{31, false, func(p *Payload) any { return &p.MapKeys }},
 	{32, false, func(p *Payload) any { return &p.MapSize }},
+	{33, false, func(p *Payload) any { return &p.MapUntil }},
 }
 
 const firstFieldOfVersion2 = 30
@@ -201,6 +202,12 @@ func appendValue(b []byte, field any, id bool) ([]byte, error) {
 			b = append(b, s...)
 		}
 		return b, nil
+	case *[]Hash:
+		for _, h := range *v {
+			b = binary.BigEndian.AppendUint32(b, uint32(len(h)))
+			b = append(b, h[:]...)
+		}
+		return b, nil
 	case *[]Erased:
 		for _, e := range *v {
 			if err := checkText(e.Recipient, id); err != nil {
@@ -259,6 +266,14 @@ func setValue(field any, b []byte, id bool) error {
 			}
 			*v = append(*v, string(e))
 			return checkText(string(e), id)
+		})
+	case *[]Hash:
+		return eachElement(b, func(e []byte) error {
+			if len(e) != hashSize {
+				return errLength
+			}
+			*v = append(*v, Hash(e))
+			return nil
 		})
 	case *[]Erased:
 		return eachElement(b, func(e []byte) error {

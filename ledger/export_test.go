@@ -9,8 +9,5 @@ var (
 // EntriesLevel is the level that stands for entry bundles.
 const EntriesLevel = entriesLevel
 
-// Waiting is the number of proposals nobody has taken up yet.
-func (s *Sequencer[T]) Waiting() int { return len(s.queue) }
-
 // Closing is closed once Close has begun.
 func (s *Sequencer[T]) Closing() <-chan struct{} { return s.closing }

@@ -65,12 +65,13 @@ func TestFaults(t *testing.T) {
 		{[]ledgertest.Step{ledgertest.FindRequest}, failed, nothing, false},
 		{[]ledgertest.Step{ledgertest.Savepoint}, failed, nothing, false},
 		{[]ledgertest.Step{ledgertest.Savepoint}, persisted, nothing, false},
-		{[]ledgertest.Step{ledgertest.ReadChain}, failed, own, false},
-		{[]ledgertest.Step{ledgertest.SubjectKey}, failed, own, false},
+		{[]ledgertest.Step{ledgertest.ReadChain}, failed, nothing, false},
+		{[]ledgertest.Step{ledgertest.SubjectKey}, failed, nothing, false},
+		{[]ledgertest.Step{ledgertest.EnvelopeKeys}, failed, nothing, false},
 		{[]ledgertest.Step{ledgertest.SetChain}, failed, own, false},
 		{[]ledgertest.Step{ledgertest.SetChain}, persisted, own, false},
-		{[]ledgertest.Step{ledgertest.SetChain, ledgertest.RollbackTo}, failed, nothing, false},
-		{[]ledgertest.Step{ledgertest.SetChain, ledgertest.RollbackTo}, persisted, nothing, false},
+		{[]ledgertest.Step{ledgertest.SetChain, ledgertest.RollbackTo}, failed, own, false},
+		{[]ledgertest.Step{ledgertest.SetChain, ledgertest.RollbackTo}, persisted, own, false},
 		{[]ledgertest.Step{ledgertest.Append}, failed, nothing, false},
 		{[]ledgertest.Step{ledgertest.Append}, persisted, nothing, false},
 		{[]ledgertest.Step{ledgertest.Commit}, failed, nothing, false},
@@ -165,9 +166,10 @@ func newFaulty(t *testing.T) *faulty {
 	t.Helper()
 	store := ledgertest.NewMemory(origin)
 	store.PutSubjectKey("h", sequence(1))
+	store.PutEnvelopeKey(regulator(t, 1).posted)
 	key, verifier, _ := newSigner(t, origin)
 	signer := &witness{Signer: key, t: t, store: store}
-	f := &faulty{store, signer, verifier, start(t, store, signer, ledger.Options{})}
+	f := &faulty{store, signer, verifier, start(t, store, signer, ledger.Options{Sealed: true})}
 	for i := range 3 {
 		p := access(fmt.Sprint("before-", i))
 		if _, err := f.seq.Propose(t.Context(), p.RequestID, p.Func); err != nil {
@@ -177,12 +179,17 @@ func newFaulty(t *testing.T) *faulty {
 	return f
 }
 
+var (
+	state   = ledger.ChainID{Kind: ledger.RecipientChain, ID: "state"}
+	adviser = ledger.ChainID{Kind: ledger.RecipientChain, ID: "adviser"}
+)
+
 // propose records an access of household h, and the index of its leaf in a
 // chain that stands for the state of the consent.
 func (f *faulty) propose(t *testing.T) (ledger.Receipt, error) {
 	t.Helper()
 	return f.seq.Propose(t.Context(), "victim", func(ctx context.Context, tx *memTx, at ledger.Position) (ledger.Payload, error) {
-		err := tx.LedgerSetChain(ctx, ledger.RecipientChain, "state", ledger.Link{Seq: at.Index + 1})
+		err := tx.LedgerSetChains(ctx, map[ledger.ChainID]ledger.Link{state: {Seq: at.Index + 1}})
 		return ledger.Payload{Kind: ledger.KindAccess, Subject: "h", Recipient: "adviser"}, err
 	})
 }
@@ -205,12 +212,13 @@ func (f *faulty) settle(t *testing.T, first ledger.Receipt, firstErr error) {
 		t.Errorf("chained as %d and %d, %v", p.SubjectSeq, p.RecipientSeq, err)
 	}
 	err = f.store.Transact(t.Context(), func(ctx context.Context, tx *memTx) error {
-		for id, want := range map[string]uint64{"state": 4, "adviser": 4} {
-			if link, err := tx.LedgerChain(ctx, ledger.RecipientChain, id); err != nil || link.Seq != want {
-				t.Errorf("%s stands at %d, %v; want %d", id, link.Seq, err, want)
+		links, err := tx.LedgerChains(ctx, []ledger.ChainID{state, adviser})
+		for _, id := range []ledger.ChainID{state, adviser} {
+			if links[id].Seq != 4 {
+				t.Errorf("%s stands at %d, want 4", id.ID, links[id].Seq)
 			}
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -70,7 +70,7 @@ func samplePayloads() map[string]ledger.Payload {
 		Detail: "d", SubjectSeq: 2, SubjectPrev: sequence(5), RecipientSeq: 3, RecipientPrev: sequence(6),
 	}
 	full2 := full
-	full2.Erased, full2.MapKey, full2.MapSize = []ledger.Erased{{}, {Index: 1 << 63, Recipient: "r", RecipientSeq: 7}}, sequence(7), 1<<40
+	full2.Erased, full2.MapKeys, full2.MapSize, full2.MapUntil = []ledger.Erased{{}, {Index: 1 << 63, Recipient: "r", RecipientSeq: 7}}, []ledger.Hash{sequence(7), {}}, 1<<40, 9
 	return map[string]ledger.Payload{
 		"consent.request": of(asked, ledger.KindConsentRequest),
 		"consent.grant":   of(asked, ledger.KindConsentGrant),
@@ -90,10 +90,10 @@ func samplePayloads() map[string]ledger.Payload {
 		"every-field-2": full2,
 		"rekey":         {Kind: ledger.KindRekey, Time: at, Subject: "hh.1", SubjectSeq: 4, SubjectPrev: sequence(0x50)},
 		"erasure-2": {
-			Kind: ledger.KindErasure, Time: at, Detail: "gdpr-17-1-b", MapKey: sequence(0xc0),
+			Kind: ledger.KindErasure, Time: at, Detail: "gdpr-17-1-b", MapKeys: []ledger.Hash{sequence(0xc0)},
 			Erased: []ledger.Erased{{Index: 14}, {Index: 260, Recipient: "adviser:7", RecipientSeq: 9}},
 		},
-		"map_head-2": {Kind: ledger.KindMapHead, Time: at, Digest: sequence(0xa0), MapSize: 10_000},
+		"map_head-2": {Kind: ledger.KindMapHead, Time: at, Digest: sequence(0xa0), MapSize: 10_000, MapUntil: 77},
 	}
 }
 

@@ -91,9 +91,10 @@ type Payload struct {
 	RecipientPrev Hash
 
 	// Of payload version 2.
-	Erased  []Erased // an erasure's: the events that can no longer be opened, ascending
-	MapKey  Hash     // an erasure's: the household's key in the map, which is a tombstone from now on; zero if it was in no map
-	MapSize uint64   // a map head's: entries in the map, tombstones included
+	Erased   []Erased // an erasure's: the events that can no longer be opened, ascending
+	MapKeys  []Hash   // an erasure's: the keys the household had in the map, which are tombstones from now on
+	MapSize  uint64   // a map head's: entries in the map, tombstones included
+	MapUntil uint64   // a map head's: the map says how chains end by the leaves before this index
 }
 
 // Erased names an event that an erasure made impossible to open: where its leaf

@@ -7,10 +7,11 @@ import (
 	"log/slog"
 )
 
-// start compares the newest stored checkpoint with the head, once, and signs
-// the head if a crash has left it unsigned. A store whose head is behind its
-// own checkpoint, or behind what the signer remembers, has lost leaves that were
-// signed: ErrRollback or ErrFork, and nothing is recorded.
+// start compares what is known to be signed with the head, once, and signs the
+// head if a crash has left it unsigned. A store whose head is behind its own
+// checkpoint, or behind what witness or signer remember, has lost leaves that were
+// signed: ErrRollback; one that does not begin with them was rewritten: ErrFork.
+// Then nothing is recorded.
 func (s *Sequencer[T]) start(ctx context.Context) error {
 	if s.started {
 		return nil
@@ -26,7 +27,11 @@ func (s *Sequencer[T]) start(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("reading the newest checkpoint: %w", err)
 		}
-		s.published, s.note = c, note
+		s.published, s.note, s.anchor = c, note, c
+	}
+	witnessed, err := s.recall()
+	if err != nil {
+		return err
 	}
 	var head Head
 	err = s.store.Transact(ctx, func(ctx context.Context, tx T) error {
@@ -36,8 +41,19 @@ func (s *Sequencer[T]) start(ctx context.Context) error {
 		}
 		return s.checkHead(head)
 	})
+	for _, signed := range []checkpoint{s.published, witnessed} {
+		if err == nil {
+			err = s.tree.extends(ctx, signed, head)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("reading the head: %w", err)
+	}
+	if s.opt.Witness != nil && s.published.size > witnessed.size {
+		// Signed by another process, or before there was a witness.
+		if err := s.opt.Witness.Remember(s.published.size, s.published.root); err != nil {
+			return err
+		}
 	}
 	err = s.publish(ctx, head)
 	switch {
@@ -51,23 +67,39 @@ func (s *Sequencer[T]) start(ctx context.Context) error {
 	return nil
 }
 
+// recall returns what the witness remembers, and takes its word for what was
+// signed if it knows of more than the store.
+func (s *Sequencer[T]) recall() (checkpoint, error) {
+	if s.opt.Witness == nil {
+		return checkpoint{}, nil
+	}
+	size, root, err := s.opt.Witness.Recall()
+	switch {
+	case err != nil:
+		return checkpoint{}, fmt.Errorf("reading the witness: %w", err)
+	case size == s.published.size && root != s.published.root && size > 0:
+		return checkpoint{}, fmt.Errorf("stored checkpoint of size %d: %w", size, ErrFork)
+	case size > s.anchor.size:
+		s.anchor.size, s.anchor.root = size, root
+	}
+	return checkpoint{s.anchor.origin, size, root}, nil
+}
+
 // refused reports an error that signing the same head again will not cure: the
 // log is not the one that was signed. What is recorded after it could never be
 // signed, or only once the log had grown past the place of the fork.
 func refused(err error) bool {
-	return errors.Is(err, ErrRollback) || errors.Is(err, ErrFork) || errors.Is(err, ErrOrigin)
+	return errors.Is(err, ErrRollback) || errors.Is(err, ErrFork) || errors.Is(err, ErrOrigin) || errors.Is(err, ErrCorrupt)
 }
 
 // checkHead refuses a head that does not extend what is known to be signed.
 func (s *Sequencer[T]) checkHead(head Head) error {
-	switch {
-	case s.note == nil:
-		return nil
-	case head.Origin != s.published.origin:
+	switch signed := s.anchor; {
+	case signed.origin != "" && head.Origin != signed.origin:
 		return ErrOrigin
-	case head.Size < s.published.size:
-		return fmt.Errorf("head of size %d, signed %d: %w", head.Size, s.published.size, ErrRollback)
-	case head.Size == s.published.size && head.Root != s.published.root:
+	case head.Size < signed.size:
+		return fmt.Errorf("head of size %d, signed %d: %w", head.Size, signed.size, ErrRollback)
+	case head.Size == signed.size && head.Size > 0 && head.Root != signed.root:
 		return fmt.Errorf("head of size %d: %w", head.Size, ErrFork)
 	}
 	return nil
@@ -93,11 +125,18 @@ func (s *Sequencer[T]) publish(ctx context.Context, head Head) error {
 		return nil
 	}
 	note, err := s.signer.Sign(ctx, head)
+	if err == nil && s.opt.Witness != nil {
+		err = s.opt.Witness.Remember(head.Size, head.Root)
+	}
 	if err == nil {
+		s.anchor = checkpoint{head.Origin, head.Size, head.Root}
 		err = s.store.PutCheckpoint(ctx, head.Size, head.Root, note)
 	}
 	if err == nil {
-		s.published, s.note = checkpoint{head.Origin, head.Size, head.Root}, note
+		s.published, s.note = s.anchor, note
+		if s.opt.Published != nil {
+			s.opt.Published()
+		}
 		return nil
 	}
 	// It may be there all the same: stored although the answer was lost, or
@@ -115,4 +154,11 @@ func (s *Sequencer[T]) publish(ctx context.Context, head Head) error {
 	}
 	s.published, s.note = c, stored
 	return nil
+}
+
+// ReadCheckpoint returns size and root of a checkpoint from one's own store. It
+// checks no signature: what comes from elsewhere is for Verifier.Checkpoint.
+func ReadCheckpoint(note []byte) (size uint64, root Hash, err error) {
+	c, err := readCheckpoint(note)
+	return c.size, c.root, err
 }

@@ -19,6 +19,11 @@ func access(id string) ledger.Proposal[*memTx] {
 	}}
 }
 
+// payload is a proposal's function that records p.
+func payload(p ledger.Payload) ledger.ProposeFunc[*memTx] {
+	return func(context.Context, *memTx, ledger.Position) (ledger.Payload, error) { return p, nil }
+}
+
 // A receipt proves to someone with nothing but the public key, and offline,
 // that a payload is in the log; and it proves it of nothing else. Each case is
 // a lie that a keeper of keys would otherwise act upon.

@@ -57,6 +57,16 @@ type Options struct {
 	Rand     io.Reader        // required: nonces and the tags of leaves without a household
 	MaxBatch int              // proposals in one transaction at most; 0 means 512
 	Logger   *slog.Logger     // nil means none
+
+	// Sealed: every payload is sealed to the regulators whose keys are valid;
+	// while there is none, a third party's access is ErrNoEnvelopeKey.
+	Sealed bool
+	// Witness remembers outside the store what was signed; nil means none, and
+	// then a store that was set back before a restart is not noticed here.
+	Witness SelfWitness
+	// Published, if not nil, is called after a checkpoint was stored; it must
+	// not block.
+	Published func()
 }
 
 const defaultMaxBatch = 512
@@ -73,8 +83,12 @@ const defaultMaxBatch = 512
 //  4. COMMIT                      state changes and leaves, both; nobody has been told, nothing
 //     has been opened. The next start signs the head, and a repeated request gets its leaf
 //  5. sign the committed head     as 4: the signature never left this process
-//  6. store the checkpoint        state changes, leaves and checkpoint
-//  7. answer                      as 6
+//  6. remember it in the witness  as 4: a store set back to before this is noticed from now on
+//  7. store the checkpoint        state changes, leaves and checkpoint
+//  8. answer                      as 7
+//
+// A store that turns out to be behind, beside or in contradiction to what was
+// signed ends the sequencer's work for good: see Failure.
 //
 // If COMMIT's outcome is unknown, the sequencer waits for the lock on the head
 // and looks which requests are there; it never guesses. Several processes may
@@ -90,8 +104,12 @@ type Sequencer[T Tx] struct {
 	closed  sync.Once
 	stopped chan struct{} // closed when the goroutine has ended
 
+	failure atomic.Pointer[error] // why nothing is recorded any more
+
 	// The rest belongs to the goroutine.
 	tree      *tree
+	sealers   envelopeSealers
+	anchor    checkpoint // the largest known to be signed, by the store or by the witness
 	edge      *edge      // at the last head this process committed
 	started   bool       // the store's checkpoint has been compared with its head
 	published checkpoint // the largest known to be signed and stored
@@ -151,6 +169,36 @@ func (s *Sequencer[T]) Propose(ctx context.Context, requestID string, fn Propose
 	return s.await(c)
 }
 
+// Waiting returns how many proposals nobody has taken up yet: what presses.
+func (s *Sequencer[T]) Waiting() int { return len(s.queue) }
+
+// Failure returns why the log can no longer be trusted, or nil: ErrRollback,
+// ErrFork, ErrCorrupt or ErrOrigin, wrapped. From then on nothing is recorded,
+// and whoever serves from the store should stop: only a person can decide what
+// is true, and start anew.
+func (s *Sequencer[T]) Failure() error {
+	if err := s.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Fail ends the sequencer's work as if it had found err itself. A witness that
+// has seen a larger log, or another, is reported here. The first error stands.
+func (s *Sequencer[T]) Fail(err error) {
+	if s.failure.CompareAndSwap(nil, &err) {
+		s.opt.Logger.Error("ledger cannot be trusted: nothing is recorded any more", slog.Any("error", err)) //nolint:sloglint // no call's context: it concerns them all
+	}
+}
+
+// judge fails the sequencer if err says that the log is not the one that was
+// signed.
+func (s *Sequencer[T]) judge(err error) {
+	if refused(err) {
+		s.Fail(err)
+	}
+}
+
 // Proposal is one argument of ProposeAll.
 type Proposal[T Tx] struct {
 	RequestID string
@@ -208,6 +256,9 @@ func (s *Sequencer[T]) submit(ctx context.Context, p Proposal[T]) (*call[T], err
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if err := s.Failure(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotRecorded, err)
+	}
 	c := &call[T]{ctx: ctx, requestID: p.RequestID, fn: p.Func, done: make(chan struct{})}
 	select {
 	case <-s.closing:
@@ -263,6 +314,7 @@ func (s *Sequencer[T]) run() {
 	defer close(s.stopped)
 	ctx := context.Background()
 	if err := s.start(ctx); err != nil {
+		s.judge(err)
 		s.opt.Logger.ErrorContext(ctx, "ledger not ready; the next proposal tries again", slog.Any("error", err))
 	}
 	for {

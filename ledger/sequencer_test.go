@@ -330,7 +330,7 @@ func TestCorruptStore(t *testing.T) {
 }
 
 // signerOf is a signer without memory, as after a restart.
-func signerOf(t *testing.T) ledger.Signer {
+func signerOf(t testing.TB) ledger.Signer {
 	t.Helper()
 	signer, _, _ := newSigner(t, origin)
 	return signer
@@ -414,6 +414,8 @@ func TestRefusedHeadStopsTheLog(t *testing.T) {
 			t.Errorf("%v: the log has %d leaves, want 2", refusal, len(leaves))
 		}
 		refuses.Store(false)
+		s.Close()
+		s = start(t, store, signer, ledger.Options{})
 		if _, err := s.Propose(t.Context(), "last", remark("last").Func); err != nil {
 			t.Errorf("%v: once a person has decided: %v", refusal, err)
 		}

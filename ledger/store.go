@@ -25,6 +25,9 @@ var (
 	ErrErased = errors.New("ledger: entry erased")
 	// ErrNoSubjectKey: the household has no tag key: it is not registered, or erased.
 	ErrNoSubjectKey = errors.New("ledger: household has no tag key")
+	// ErrNoEnvelopeKey: no regulator's envelope key is valid now, so that nobody
+	// could audit a third party's access.
+	ErrNoEnvelopeKey = errors.New("ledger: no envelope key of a regulator is valid now")
 	// ErrFork: two different roots for one size.
 	ErrFork = errors.New("ledger: two roots for one size")
 )
@@ -81,17 +84,47 @@ const (
 	RecipientChain ChainKind = 2
 )
 
+// ChainID names a chain: a household's or a recipient's.
+type ChainID struct {
+	Kind ChainKind
+	ID   string
+}
+
 // Link is the last event of a chain: its number, counted from 1, and the leaf
 // hash of its leaf. The zero Link is the end of an empty chain.
 type Link struct {
 	Seq  uint64
 	Head Hash
+
+	// Of a household's chain only, for the map.
+	Accesses uint64 // third parties' accesses among the events
+	Nonce    Hash   // of the last event's commitment
+}
+
+// TagKey is one generation of a household's secret (K_hh).
+type TagKey struct {
+	FromSeq uint64 // the first event tagged with it, counted from 1
+	Key     Hash
+}
+
+// Append is what one transaction adds to the log.
+type Append struct {
+	From, To  Head // To is From with the entries
+	Entries   []Entry
+	Tiles     []Tile         // those that the entries complete
+	TagKeys   []SubjectKey   // new generations, in order
+	Envelopes []EnvelopeHead // of the entries' envelopes
+}
+
+// SubjectKey is a tag key with its household.
+type SubjectKey struct {
+	Subject string
+	TagKey
 }
 
 // Tx is what the sequencer needs of a store's transaction. It is used by one
-// goroutine at a time. A Tx may answer from what it has read ahead, and may
-// hold LedgerSetChain back until LedgerAppend, as long as nobody can tell and
-// RollbackTo undoes it.
+// goroutine at a time. What concerns many proposals is asked for once, since a
+// round trip for each would be most of what a batch costs.
 type Tx interface {
 	// LedgerHead reads the head and locks it until the transaction ends, so
 	// that transactions which append follow one another. It returns ErrNoHead
@@ -99,33 +132,38 @@ type Tx interface {
 	// holds the lock, its answer after a COMMIT of unknown outcome is final.
 	LedgerHead(ctx context.Context) (Head, error)
 
-	// LedgerAppend stores entries, whose indices run from from.Size to
-	// to.Size-1, the tiles they complete, and the head to. It returns
+	// LedgerAppend stores what a holds: entries, whose indices run from
+	// From.Size to To.Size-1, and all that comes with them. It returns
 	// ErrFenced, and the transaction is of no further use, if epoch and size
-	// of the stored head are not those of from.
-	LedgerAppend(ctx context.Context, from, to Head, entries []Entry, tiles []Tile) error
+	// of the stored head are not those of From.
+	LedgerAppend(ctx context.Context, a Append) error
 
-	// LedgerRequest returns the entry that was recorded under requestID, and
-	// whether there is one. Private columns that were erased are zero.
-	LedgerRequest(ctx context.Context, requestID string) (Entry, bool, error)
+	// LedgerRequests returns the entries that were recorded under these request
+	// ids. Private columns that were erased are zero.
+	LedgerRequests(ctx context.Context, requestIDs []string) (map[string]Entry, error)
 
-	// LedgerChain returns the end of the chain of household or recipient id,
-	// the zero Link if it has none.
-	LedgerChain(ctx context.Context, kind ChainKind, id string) (Link, error)
+	// LedgerChains returns the ends of these chains; an empty chain is absent.
+	LedgerChains(ctx context.Context, ids []ChainID) (map[ChainID]Link, error)
 
-	// LedgerSetChain replaces the end of that chain.
-	LedgerSetChain(ctx context.Context, kind ChainKind, id string, link Link) error
+	// LedgerSetChains replaces the ends of these chains.
+	LedgerSetChains(ctx context.Context, ends map[ChainID]Link) error
 
-	// LedgerSubjectKey returns the household's tag key (K_hh), or
-	// ErrNoSubjectKey. The store keeps it in a row that an erasure destroys.
-	LedgerSubjectKey(ctx context.Context, subject string) (Hash, error)
+	// LedgerTagKeys returns the newest tag key (K_hh) of each household; one that
+	// is not registered, or erased, is absent. The store keeps them in rows that
+	// an erasure destroys.
+	LedgerTagKeys(ctx context.Context, subjects []string) (map[string]TagKey, error)
+
+	// LedgerEnvelopeKeys returns the regulators' keys that are valid at an
+	// instant, unix seconds.
+	LedgerEnvelopeKeys(ctx context.Context, at int64) ([]EnvelopeKey, error)
 
 	// Savepoint marks the state to which RollbackTo returns. A second
 	// Savepoint of the same name replaces the first.
 	Savepoint(ctx context.Context, name string) error
 
-	// RollbackTo undoes everything done since Savepoint(name), whatever error
-	// came in between, and keeps the savepoint.
+	// RollbackTo undoes everything done since Savepoint(name), and keeps the
+	// savepoint. It returns an error if the transaction can no longer go on;
+	// the sequencer then begins again without the proposal that broke it.
 	RollbackTo(ctx context.Context, name string) error
 }
 

@@ -54,6 +54,11 @@ type VerifyOptions struct {
 	// Progress, if not nil, is called with the number of leaves checked so
 	// far, after every bundle.
 	Progress func(done, size uint64)
+
+	// Leaf, if not nil, is called with every leaf, in order, once it has been
+	// checked against its tile. What it was given holds only if VerifyLog
+	// succeeds in the end.
+	Leaf func(index uint64, leaf Leaf)
 }
 
 // Report is what VerifyLog has established.
@@ -88,7 +93,7 @@ func VerifyLog(ctx context.Context, v *Verifier, src TileSource, opt VerifyOptio
 	}
 	w := walk{
 		src: src, size: size, marks: marks, classes: make(map[Class]uint64),
-		tree: ranges.NewEmptyRange(0),
+		tree: ranges.NewEmptyRange(0), visit: opt.Leaf,
 	}
 	if err := w.passMilestones(); err != nil {
 		return Report{}, err
@@ -131,6 +136,7 @@ type walk struct {
 	passed  uint64       // size of the last one passed
 	tree    *compact.Range
 	classes map[Class]uint64
+	visit   func(uint64, Leaf) // or nil
 	levels  []tileCursor
 }
 
@@ -191,6 +197,9 @@ func (w *walk) leaf(ctx context.Context, index uint64, b []byte) error {
 	}
 	if err != nil {
 		return fmt.Errorf("verifying log: %w", err)
+	}
+	if w.visit != nil {
+		w.visit(index, leaf)
 	}
 	return w.passMilestones()
 }

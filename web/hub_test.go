@@ -257,7 +257,8 @@ func (h *fakeHub) record(ctx context.Context, request string, p ledger.Payload) 
 
 func (h *fakeHub) entry(ctx context.Context, request string) (e ledger.Entry, ok bool) {
 	_ = h.log.Store.Transact(ctx, func(ctx context.Context, tx *ledgertest.Tx) (err error) {
-		e, ok, err = tx.LedgerRequest(ctx, request)
+		found, err := tx.LedgerRequests(ctx, []string{request})
+		e, ok = found[request]
 		return err
 	})
 	return e, ok

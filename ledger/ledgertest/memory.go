@@ -26,23 +26,20 @@ type Memory struct {
 	head        ledger.Head
 	entries     []ledger.Entry
 	requests    map[string]uint64
+	envelopes   []ledger.EnvelopeHead
 	tiles       map[tileID][]byte
 	checkpoints []signed // ascending by size
 	fault       func(Step) Fault
 
 	// Touched by the open transaction alone.
-	chains map[chainID]ledger.Link
-	keys   map[string]ledger.Hash
+	chains   map[ledger.ChainID]ledger.Link
+	keys     map[string][]ledger.TagKey // oldest first
+	envelope []ledger.EnvelopeKey       // of regulators
 }
 
 type tileID struct {
 	level int
 	n     uint64
-}
-
-type chainID struct {
-	kind ledger.ChainKind
-	id   string
 }
 
 type signed struct {
@@ -58,8 +55,8 @@ func NewMemory(origin string) *Memory {
 		head:     ledger.NewHead(origin),
 		requests: make(map[string]uint64),
 		tiles:    make(map[tileID][]byte),
-		chains:   make(map[chainID]ledger.Link),
-		keys:     make(map[string]ledger.Hash),
+		chains:   make(map[ledger.ChainID]ledger.Link),
+		keys:     make(map[string][]ledger.TagKey),
 	}
 	m.turn <- struct{}{}
 	return m
@@ -106,8 +103,29 @@ func (m *Memory) Transact(ctx context.Context, fn func(context.Context, *Tx) err
 // transaction.
 func (m *Memory) PutSubjectKey(subject string, key ledger.Hash) {
 	<-m.turn
-	m.keys[subject] = key
+	m.keys[subject] = []ledger.TagKey{{FromSeq: 1, Key: key}}
 	m.turn <- struct{}{}
+}
+
+// PutEnvelopeKey registers a regulator's key, outside any transaction.
+func (m *Memory) PutEnvelopeKey(key ledger.EnvelopeKey) {
+	<-m.turn
+	m.envelope = append(m.envelope, key)
+	m.turn <- struct{}{}
+}
+
+// EnvelopeHeads returns the heads of all envelopes that are committed.
+func (m *Memory) EnvelopeHeads() []ledger.EnvelopeHead {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return slices.Clone(m.envelopes)
+}
+
+// TagKeys returns the generations of a household's tag key, oldest first.
+func (m *Memory) TagKeys(subject string) []ledger.TagKey {
+	<-m.turn
+	defer func() { m.turn <- struct{}{} }()
+	return slices.Clone(m.keys[subject])
 }
 
 // EraseEntry destroys the private columns of an entry.
@@ -239,12 +257,14 @@ type Step string
 const (
 	Begin         Step = "begin"
 	LockHead      Step = "lock head"
-	FindRequest   Step = "find request"
+	FindRequest   Step = "find requests"
 	Savepoint     Step = "savepoint"
 	RollbackTo    Step = "roll back"
-	ReadChain     Step = "read chain"
-	SetChain      Step = "set chain"
-	SubjectKey    Step = "subject key"
+	ReadChain     Step = "read chains"
+	SetChain      Step = "set chains"
+	SubjectKey    Step = "tag keys"
+	EnvelopeKeys  Step = "envelope keys"
+	ReadEnds      Step = "read ends of chains"
 	Append        Step = "append"
 	Commit        Step = "commit"
 	PutCheckpoint Step = "put checkpoint"

@@ -31,6 +31,7 @@ func TestStore[T ledger.Tx](
 	t.Run("Turns", s.turns)
 	t.Run("ReadWhileOpen", s.readWhileOpen)
 	t.Run("Chains", s.chains)
+	t.Run("TagKeys", s.tagKeys)
 	t.Run("Checkpoints", s.checkpoints)
 	t.Run("Sequencer", s.sequencer)
 	t.Run("SequencerLeavesNeighbours", s.neighbours)
@@ -71,22 +72,20 @@ func (s suite[T]) empty(t *testing.T) {
 		t.Errorf("ReadEntry: %v", err)
 	}
 	transact(t, store, func(ctx context.Context, tx T) error {
-		if _, ok, err := tx.LedgerRequest(ctx, "nobody"); ok || err != nil {
-			t.Errorf("LedgerRequest: %v, %v", ok, err)
+		if found, err := tx.LedgerRequests(ctx, []string{"nobody", "else"}); len(found) > 0 || err != nil {
+			t.Errorf("LedgerRequests: %v, %v", found, err)
 		}
-		if link, err := tx.LedgerChain(ctx, ledger.SubjectChain, "nobody"); link != (ledger.Link{}) || err != nil {
-			t.Errorf("LedgerChain: %v, %v", link, err)
+		if links, err := tx.LedgerChains(ctx, []ledger.ChainID{{Kind: ledger.SubjectChain, ID: "nobody"}}); len(links) > 0 || err != nil {
+			t.Errorf("LedgerChains: %v, %v", links, err)
+		}
+		if keys, err := tx.LedgerTagKeys(ctx, []string{"nobody"}); len(keys) > 0 || err != nil {
+			t.Errorf("LedgerTagKeys: %v, %v", keys, err)
+		}
+		if keys, err := tx.LedgerEnvelopeKeys(ctx, 1_767_225_600); len(keys) > 0 || err != nil {
+			t.Errorf("LedgerEnvelopeKeys: %v, %v", keys, err)
 		}
 		return nil
 	})
-	// On its own: after an error, a transaction of a real database is over.
-	err := store.Transact(ctx, func(ctx context.Context, tx T) error {
-		_, err := tx.LedgerSubjectKey(ctx, "nobody")
-		return err
-	})
-	if !errors.Is(err, ledger.ErrNoSubjectKey) {
-		t.Errorf("LedgerSubjectKey: %v", err)
-	}
 }
 
 // What was appended comes back to the byte, through every door, and the head
@@ -100,7 +99,7 @@ func (s suite[T]) append(t *testing.T) {
 	to := testHead(from, entries)
 	tile := ledger.Tile{Level: 1, N: 7, Data: bytes.Repeat([]byte{0, 1, 254, 255}, ledger.TileWidth*8)}
 	transact(t, store, func(ctx context.Context, tx T) error {
-		return tx.LedgerAppend(ctx, from, to, entries, []ledger.Tile{tile})
+		return tx.LedgerAppend(ctx, ledger.Append{From: from, To: to, Entries: entries, Tiles: []ledger.Tile{tile}})
 	})
 	if got := headOf(t, store); !sameHead(got, to) {
 		t.Errorf("head is %+v, want %+v", got, to)
@@ -111,9 +110,9 @@ func (s suite[T]) append(t *testing.T) {
 			t.Errorf("entry %d is %+v, %v; want %+v", i, got, err, want)
 		}
 		transact(t, store, func(ctx context.Context, tx T) error {
-			got, ok, err := tx.LedgerRequest(ctx, want.RequestID)
-			if err != nil || !ok || !sameEntry(got, want) {
-				t.Errorf("entry of request %q is %+v, %v, %v", want.RequestID, got, ok, err)
+			found, err := tx.LedgerRequests(ctx, []string{"nobody", want.RequestID})
+			if err != nil || len(found) != 1 || !sameEntry(found[want.RequestID], want) {
+				t.Errorf("entries of request %q are %+v, %v", want.RequestID, found, err)
 			}
 			return nil
 		})
@@ -185,12 +184,12 @@ func (s suite[T]) panics(t *testing.T) {
 // writeAll changes a chain, and appends a leaf and a tile.
 func writeAll[T ledger.Tx](ctx context.Context, tx T, from ledger.Head) error {
 	link := ledger.Link{Seq: 1, Head: hashOf("link")}
-	if err := tx.LedgerSetChain(ctx, ledger.RecipientChain, "r", link); err != nil {
+	if err := setChain(ctx, tx, ledger.RecipientChain, "r", link); err != nil {
 		return err
 	}
 	entries := []ledger.Entry{testEntry(from.Size)}
 	tiles := []ledger.Tile{{Data: make([]byte, ledger.TileWidth*32)}}
-	return tx.LedgerAppend(ctx, from, testHead(from, entries), entries, tiles)
+	return tx.LedgerAppend(ctx, ledger.Append{From: from, To: testHead(from, entries), Entries: entries, Tiles: tiles})
 }
 
 func (s suite[T]) untouched(t *testing.T, store ledger.Store[T]) {
@@ -218,10 +217,10 @@ func (s suite[T]) savepoint(t *testing.T) {
 	taken := []ledger.Entry{testEntry(0)}
 	to := testHead(from, taken)
 	transact(t, store, func(ctx context.Context, tx T) error {
-		return tx.LedgerAppend(ctx, from, to, taken, nil)
+		return tx.LedgerAppend(ctx, ledger.Append{From: from, To: to, Entries: taken})
 	})
 	set := func(ctx context.Context, tx T, id string) error {
-		return tx.LedgerSetChain(ctx, ledger.RecipientChain, id, ledger.Link{Seq: 1, Head: hashOf(id)})
+		return setChain(ctx, tx, ledger.RecipientChain, id, ledger.Link{Seq: 1, Head: hashOf(id)})
 	}
 	transact(t, store, func(ctx context.Context, tx T) error {
 		return errors.Join(
@@ -253,7 +252,7 @@ func refused[T ledger.Tx](ctx context.Context, tx T, from ledger.Head, requestID
 	e := testEntry(from.Size)
 	e.RequestID = requestID
 	entries := []ledger.Entry{e}
-	if err := tx.LedgerAppend(ctx, from, testHead(from, entries), entries, nil); err == nil {
+	if err := tx.LedgerAppend(ctx, ledger.Append{From: from, To: testHead(from, entries), Entries: entries}); err == nil {
 		return errors.New("a request id was taken twice")
 	}
 	return nil
@@ -293,12 +292,12 @@ func (s suite[T]) requestIDs(t *testing.T) {
 	entries := []ledger.Entry{testEntry(0)}
 	to := testHead(from, entries)
 	transact(t, store, func(ctx context.Context, tx T) error {
-		return tx.LedgerAppend(ctx, from, to, entries, nil)
+		return tx.LedgerAppend(ctx, ledger.Append{From: from, To: to, Entries: entries})
 	})
 	again := testEntry(1)
 	again.RequestID = entries[0].RequestID
 	err := store.Transact(t.Context(), func(ctx context.Context, tx T) error {
-		return tx.LedgerAppend(ctx, to, testHead(to, []ledger.Entry{again}), []ledger.Entry{again}, nil)
+		return tx.LedgerAppend(ctx, ledger.Append{From: to, To: testHead(to, []ledger.Entry{again}), Entries: []ledger.Entry{again}})
 	})
 	if err == nil {
 		t.Error("a second leaf was stored under one request id")
@@ -322,7 +321,7 @@ func (s suite[T]) turns(t *testing.T) {
 					return err
 				}
 				entries := []ledger.Entry{testEntry(from.Size)}
-				return tx.LedgerAppend(ctx, from, testHead(from, entries), entries, nil)
+				return tx.LedgerAppend(ctx, ledger.Append{From: from, To: testHead(from, entries), Entries: entries})
 			})
 		}()
 	}
@@ -374,13 +373,13 @@ func (s suite[T]) chains(t *testing.T) {
 	store := s.open(t)
 	s.household(t, store, "x")
 	links := map[ledger.ChainKind]ledger.Link{
-		ledger.SubjectChain:   {Seq: 1, Head: hashOf("subject")},
+		ledger.SubjectChain:   {Seq: 1, Head: hashOf("subject"), Accesses: 1 << 41, Nonce: hashOf("nonce")},
 		ledger.RecipientChain: {Seq: 1 << 40, Head: hashOf("recipient")},
 	}
 	for range 2 {
 		for kind, link := range links {
 			transact(t, store, func(ctx context.Context, tx T) error {
-				return tx.LedgerSetChain(ctx, kind, "x", link)
+				return setChain(ctx, tx, kind, "x", link)
 			})
 		}
 		for kind, want := range links {
@@ -390,16 +389,28 @@ func (s suite[T]) chains(t *testing.T) {
 			links[kind] = ledger.Link{Seq: want.Seq + 1, Head: hashOf("next")}
 		}
 	}
-	var first, second ledger.Hash
-	transact(t, store, func(ctx context.Context, tx T) (err error) {
-		if first, err = tx.LedgerSubjectKey(ctx, "x"); err != nil {
-			return err
-		}
-		second, err = tx.LedgerSubjectKey(ctx, "x")
-		return err
+}
+
+// A household has a tag key from the start, and the newest counts.
+func (s suite[T]) tagKeys(t *testing.T) {
+	store := s.open(t)
+	s.household(t, store, "x")
+	s.household(t, store, "y")
+	first := tagKeysOf(t, store, "x", "y", "nobody")
+	if len(first) != 2 || first["x"].FromSeq != 1 || first["x"].Key == (ledger.Hash{}) {
+		t.Fatalf("tag keys are %v", first)
+	}
+	from := headOf(t, store)
+	entries := []ledger.Entry{testEntry(0)}
+	newest := ledger.TagKey{FromSeq: 1 << 40, Key: hashOf("newest")}
+	transact(t, store, func(ctx context.Context, tx T) error {
+		return tx.LedgerAppend(ctx, ledger.Append{
+			From: from, To: testHead(from, entries), Entries: entries,
+			TagKeys: []ledger.SubjectKey{{Subject: "x", TagKey: ledger.TagKey{FromSeq: 9, Key: hashOf("second")}}, {Subject: "x", TagKey: newest}},
+		})
 	})
-	if first != second || first == (ledger.Hash{}) {
-		t.Error("a household's tag key is zero or changes")
+	if got := tagKeysOf(t, store, "x", "y"); got["x"] != newest || got["y"] != first["y"] {
+		t.Errorf("tag keys are %v after a new generation", got)
 	}
 }
 

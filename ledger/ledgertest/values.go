@@ -79,11 +79,26 @@ func headOf[T ledger.Tx](t testing.TB, store ledger.Store[T]) (head ledger.Head)
 	return head
 }
 
+func setChain(ctx context.Context, tx ledger.Tx, kind ledger.ChainKind, id string, link ledger.Link) error {
+	return tx.LedgerSetChains(ctx, map[ledger.ChainID]ledger.Link{{Kind: kind, ID: id}: link})
+}
+
 func chainOf[T ledger.Tx](t testing.TB, store ledger.Store[T], kind ledger.ChainKind, id string) (link ledger.Link) {
 	t.Helper()
-	transact(t, store, func(ctx context.Context, tx T) (err error) {
-		link, err = tx.LedgerChain(ctx, kind, id)
+	name := ledger.ChainID{Kind: kind, ID: id}
+	transact(t, store, func(ctx context.Context, tx T) error {
+		links, err := tx.LedgerChains(ctx, []ledger.ChainID{name, {Kind: kind, ID: "somebody-else"}})
+		link = links[name]
 		return err
 	})
 	return link
+}
+
+func tagKeysOf[T ledger.Tx](t testing.TB, store ledger.Store[T], subjects ...string) (keys map[string]ledger.TagKey) {
+	t.Helper()
+	transact(t, store, func(ctx context.Context, tx T) (err error) {
+		keys, err = tx.LedgerTagKeys(ctx, subjects)
+		return err
+	})
+	return keys
 }

@@ -174,7 +174,7 @@ func TestLetterReplaced(t *testing.T) {
 		if h, ok, err := s.SessionHousehold(ctx, [32]byte{2}, 11); h != "h1" || !ok || err != nil {
 			t.Errorf("the session of a used code: %q, %v, %v", h, ok, err)
 		}
-		do(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.EraseHousehold(ctx, "h1") })
+		erase(t, s, "h1")
 		for _, h := range []consent.Household{"h1", "nobody"} {
 			if err := s.ReplaceLetterCode(ctx, h, [32]byte{4}); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("a letter for %s: %v, want ErrNotFound", h, err)

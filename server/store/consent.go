@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/meter"
@@ -24,6 +25,9 @@ func scanConsent(row interface{ Scan(dest ...any) error }, more ...any) (c conse
 
 // Consent implements consent.Tx.
 func (t *Tx) Consent(ctx context.Context, id consent.ID) (consent.Consent, error) {
+	if c, ok := t.ahead.consents[id]; ok {
+		return c, nil
+	}
 	return t.lockConsent(ctx, `c.id = $1`, id)
 }
 
@@ -42,6 +46,7 @@ func (t *Tx) lockConsent(ctx context.Context, where string, arg any) (consent.Co
 
 // PutConsent implements consent.Tx.
 func (t *Tx) PutConsent(ctx context.Context, c consent.Consent) error {
+	delete(t.ahead.consents, c.ID)
 	_, err := t.sql.ExecContext(ctx,
 		`INSERT INTO consents (id, household, recipient, state, terms, requested_s, decided_s, ended_s, deadline_s)
 		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -61,6 +66,9 @@ func (t *Tx) OpenRequests(ctx context.Context, r consent.Recipient) (int, error)
 
 // Occupancies implements consent.Tx.
 func (t *Tx) Occupancies(ctx context.Context, h consent.Household) ([]consent.Occupancy, error) {
+	if o, ok := t.ahead.occupancies[h]; ok {
+		return slices.Clone(o), nil
+	}
 	o, err := occupancies(ctx, t.sql, h)
 	return o, doing("reading occupancies", err)
 }
@@ -73,11 +81,17 @@ func (s *Store) Occupancies(ctx context.Context, h consent.Household) ([]consent
 }
 
 func occupancies(ctx context.Context, q querier, h consent.Household) ([]consent.Occupancy, error) {
-	return scanAll(ctx, q, func(row *sql.Rows) (o consent.Occupancy, err error) {
-		return o, row.Scan(&o.UsagePoint, &o.Household, &o.From, &o.Until, &o.Zone, &o.Node)
-	}, `SELECT o.usage_point, o.household, o.from_s, coalesce(o.until_s, 0), p.zone, p.node
-		FROM occupancies o JOIN usage_points p ON p.id = o.usage_point
-		WHERE o.household = $1 ORDER BY o.from_s, o.usage_point`, h)
+	return scanAll(ctx, q, scanOccupancy, occupancyRows+`o.household = $1`+occupancyOrder, h)
+}
+
+const (
+	occupancyRows = `SELECT o.usage_point, o.household, o.from_s, coalesce(o.until_s, 0), p.zone, p.node
+		FROM occupancies o JOIN usage_points p ON p.id = o.usage_point WHERE `
+	occupancyOrder = ` ORDER BY o.from_s, o.usage_point`
+)
+
+func scanOccupancy(row *sql.Rows) (o consent.Occupancy, err error) {
+	return o, row.Scan(&o.UsagePoint, &o.Household, &o.From, &o.Until, &o.Zone, &o.Node)
 }
 
 // OccupantOf implements consent.Tx. Whoever was erased lives nowhere.
@@ -91,6 +105,9 @@ func (t *Tx) OccupantOf(ctx context.Context, p meter.UsagePoint, at int64) (cons
 
 // StoredIntervals implements consent.Tx.
 func (t *Tx) StoredIntervals(ctx context.Context, h consent.Household, points []meter.UsagePoint, registers []meter.Register, from, until int64) (uint64, error) {
+	if n, ok := t.ahead.stored(h, points, registers, meter.DayOf(from), meter.DayOf(until)-1); ok {
+		return n, nil
+	}
 	where, args := blocksOf(t.dialect, h, points, registers, meter.DayOf(from), meter.DayOf(until)-1)
 	var n uint64
 	err := t.sql.QueryRowContext(ctx, `SELECT coalesce(sum(intervals), 0) FROM blocks WHERE `+where, args...).Scan(&n)

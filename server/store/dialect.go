@@ -33,6 +33,10 @@ type dialect interface {
 	amongInts(column string, n int) string
 	listInts(values []int64) any
 
+	// dayRanges renders a table q of the columns n, counted from 1, household, first
+	// and last, from parameter n: a JSON array of arrays of the last three.
+	dayRanges(n int) string
+
 	// rowsPerInsert bounds the rows of one INSERT with so many columns.
 	rowsPerInsert(columns int) int
 

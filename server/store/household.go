@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/wattveil/wattveil/consent"
@@ -61,8 +62,8 @@ func (s *Store) CreateHouseholds(ctx context.Context, hs []NewHousehold) error {
 		}); err != nil {
 			return err
 		}
-		if err := put("tlog_subject_keys", []string{"subject", "tag_key"}, len(hs), func(i int, v []any) {
-			v[0], v[1] = hs[i].ID, hs[i].SubjectKey[:]
+		if err := put("tlog_tag_keys", []string{"subject", "from_seq", "tag_key"}, len(hs), func(i int, v []any) {
+			v[0], v[1], v[2] = hs[i].ID, 1, hs[i].SubjectKey[:]
 		}); err != nil {
 			return err
 		}
@@ -129,36 +130,88 @@ func (s *Store) MoveOut(ctx context.Context, h consent.Household, at int64) erro
 	})
 }
 
+// Erasure is what one step of an erasure destroyed.
+type Erasure struct {
+	Events  []ledger.Erased // ledger events of the household that no longer open, ascending
+	MapKeys []ledger.Hash   // its keys in the ledger's map; none if it never was in it, or an earlier step named them
+	More    bool            // events are left for another step
+}
+
 // EraseHousehold destroys what opens a household's readings and what tells its
-// story: its keys, its consents, the private columns of its ledger entries, its
-// tag key and chain, its codes and sessions. Blocks stay and open for nobody; the
-// public log is unchanged. It runs in the transaction that records the erasure's
-// own leaf, whose subject must be empty, and reaches what that has yet to append.
-// What is deleted lingers where the engine keeps old pages (PostgreSQL until
-// VACUUM, SQLite until its log is next written over), in backups and in the key
-// service, until their time runs out.
-func (t *Tx) EraseHousehold(ctx context.Context, h consent.Household) error {
-	known, err := execOne(ctx, t.sql, `UPDATE households SET public_key = NULL WHERE id = $1`, h)
-	if err == nil && !known {
-		err = ErrNotFound
+// story: its keys, its consents, its tag keys and chain, its codes and sessions,
+// and the private columns of at most limit of its ledger entries, oldest first.
+// What it returns is for the leaf of the step, with which it commits; the leaf's
+// subject must be empty. Called until there is no more; ErrNotFound for a household
+// that is unknown, ErrErased for one of which nothing is left.
+//
+// Blocks stay and open for nobody; the public log is unchanged. What is deleted
+// lingers where the engine keeps old pages (PostgreSQL until VACUUM, SQLite until
+// its log is next written over), in backups and in the key service, until their
+// time runs out.
+func (t *Tx) EraseHousehold(ctx context.Context, h consent.Household, limit int) (Erasure, error) {
+	e, err := t.eraseHousehold(ctx, h, limit)
+	return e, doing("erasing a household", err)
+}
+
+// ErrErased says that a household was erased before.
+var ErrErased = errors.New("store: household is erased")
+
+func (t *Tx) eraseHousehold(ctx context.Context, h consent.Household, limit int) (Erasure, error) {
+	var erased bool
+	if err := scanOne(ctx, t.sql, ErrNotFound, []any{&erased}, `SELECT public_key IS NULL FROM households WHERE id = $1`+t.forUpdate(), h); err != nil {
+		return Erasure{}, err
 	}
-	for _, where := range []string{
-		`household_keys WHERE household = $1`,
-		`consents WHERE household = $1`,
-		`tlog_private WHERE subject = $1 AND subject <> ''`,
-		`tlog_subject_keys WHERE subject = $1`,
-		`tlog_chains WHERE kind = 1 AND id = $1`, // ledger.SubjectChain
-		`letter_codes WHERE household = $1`,
-		`sessions WHERE household = $1`,
-	} {
-		if err == nil {
-			_, err = t.sql.ExecContext(ctx, `DELETE FROM `+where, h)
+	events, err := t.eventsOf(ctx, h, limit+1)
+	if err != nil {
+		return Erasure{}, err
+	}
+	e := Erasure{Events: events}
+	switch {
+	case erased && len(events) == 0:
+		return Erasure{}, ErrErased
+	case len(events) > limit:
+		e.Events, e.More = events[:limit], true
+	}
+	if !erased && len(events) > 0 {
+		keys, err := tagKeys(ctx, t.dialect, t.sql, []string{string(h)})
+		if err != nil {
+			return Erasure{}, err
+		}
+		for _, k := range keys[string(h)] {
+			e.MapKeys = append(e.MapKeys, ledger.MapKey(k.Key))
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("erasing a household: %w", err)
+	t.ahead = ahead{} // whatever was read of it
+	for _, stmt := range []string{
+		`UPDATE households SET public_key = NULL WHERE id = $1`,
+		`DELETE FROM household_keys WHERE household = $1`,
+		`DELETE FROM consents WHERE household = $1`,
+		`DELETE FROM tlog_tag_keys WHERE subject = $1`,
+		`DELETE FROM tlog_chains WHERE kind = 1 AND id = $1`, // ledger.SubjectChain
+		`DELETE FROM letter_codes WHERE household = $1`,
+		`DELETE FROM sessions WHERE household = $1`,
+	} {
+		if _, err := t.sql.ExecContext(ctx, stmt, h); err != nil {
+			return Erasure{}, err
+		}
 	}
-	t.erased = append(t.erased, string(h))
-	t.chains.set(chainID{ledger.SubjectChain, string(h)}, chainEnd{})
-	return nil
+	if len(e.Events) > 0 {
+		last := e.Events[len(e.Events)-1].Index
+		_, err = t.sql.ExecContext(ctx, `DELETE FROM tlog_private WHERE subject = $1 AND subject <> '' AND idx <= $2`, h, last)
+	}
+	return e, err
+}
+
+// eventsOf returns where a household's first events are in the log and in their
+// recipients' chains.
+func (t *Tx) eventsOf(ctx context.Context, h consent.Household, limit int) ([]ledger.Erased, error) {
+	return scanAll(ctx, t.sql, func(row *sql.Rows) (e ledger.Erased, err error) {
+		var payload []byte
+		if err := row.Scan(&e.Index, &e.Recipient, &payload); err != nil {
+			return e, err
+		}
+		p, err := ledger.DecodePayload(payload)
+		e.RecipientSeq = p.RecipientSeq
+		return e, err
+	}, `SELECT idx, recipient, payload FROM tlog_private WHERE subject = $1 AND subject <> '' ORDER BY idx LIMIT $2`, h, limit)
 }

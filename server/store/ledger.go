@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/wattveil/wattveil/ledger"
@@ -57,69 +58,127 @@ func frontierBytes(frontier []ledger.Hash) []byte {
 	return b
 }
 
-// LedgerAppend implements ledger.Tx. What concerns a household that was erased
-// earlier in the transaction goes in without its private columns.
-func (t *Tx) LedgerAppend(ctx context.Context, from, to ledger.Head, entries []ledger.Entry, tiles []ledger.Tile) error {
+// LedgerAppend implements ledger.Tx.
+func (t *Tx) LedgerAppend(ctx context.Context, a ledger.Append) error {
 	moved, err := execOne(ctx, t.sql,
 		`UPDATE tlog_head SET epoch = $1, size = $2, root = $3, frontier = $4 WHERE id = 1 AND epoch = $5 AND size = $6`,
-		to.Epoch, to.Size, to.Root[:], frontierBytes(to.Frontier), from.Epoch, from.Size)
+		a.To.Epoch, a.To.Size, a.To.Root[:], frontierBytes(a.To.Frontier), a.From.Epoch, a.From.Size)
 	if err != nil {
 		return fmt.Errorf("moving the log's head: %w", err)
 	}
 	if !moved {
 		return ledger.ErrFenced
 	}
-	err = insert(ctx, t.dialect, t.sql, "tlog_leaves", []string{"idx", "leaf"}, "",
-		len(entries), func(i int, values []any) {
-			leaf := entries[i].Leaf.Bytes()
-			values[0], values[1] = entries[i].Index, leaf[:]
+	put := func(what, table string, columns []string, n int, row func(i int, v []any)) {
+		if err == nil {
+			err = doing(what, insert(ctx, t.dialect, t.sql, table, columns, "", n, row))
+		}
+	}
+	put("adding leaves", "tlog_leaves", []string{"idx", "leaf"}, len(a.Entries), func(i int, v []any) {
+		leaf := a.Entries[i].Leaf.Bytes()
+		v[0], v[1] = a.Entries[i].Index, leaf[:]
+	})
+	put("adding what leaves mean", "tlog_private",
+		[]string{"idx", "kind", "time_us", "subject", "recipient", "request_id", "payload", "nonce", "envelope"},
+		len(a.Entries), func(i int, v []any) {
+			e := &a.Entries[i]
+			v[0], v[1], v[2], v[3], v[4] = e.Index, string(e.Kind), e.Time, e.Subject, e.Recipient
+			v[5], v[6], v[7], v[8] = e.RequestID, notNull(e.Payload), e.Nonce[:], nullable(e.Envelope)
 		})
-	if err != nil {
-		return fmt.Errorf("adding leaves: %w", err)
-	}
-	told := entries
-	if len(t.erased) > 0 {
-		told = slices.DeleteFunc(slices.Clone(entries), func(e ledger.Entry) bool { return slices.Contains(t.erased, e.Subject) })
-	}
-	err = insert(ctx, t.dialect, t.sql, "tlog_private",
-		[]string{"idx", "kind", "time_us", "subject", "recipient", "request_id", "payload", "nonce", "envelope"}, "",
-		len(told), func(i int, values []any) {
-			e := &told[i]
-			values[0], values[1], values[2], values[3], values[4] = e.Index, string(e.Kind), e.Time, e.Subject, e.Recipient
-			values[5], values[6], values[7], values[8] = e.RequestID, notNull(e.Payload), e.Nonce[:], nullable(e.Envelope)
-		})
-	if err != nil {
-		return fmt.Errorf("adding what leaves mean: %w", err)
-	}
-	err = insert(ctx, t.dialect, t.sql, "tlog_tiles", []string{"level", "n", "data"}, "",
-		len(tiles), func(i int, values []any) {
-			values[0], values[1], values[2] = tiles[i].Level, tiles[i].N, tiles[i].Data
-		})
-	if err != nil {
-		return fmt.Errorf("adding tiles: %w", err)
-	}
-	return t.writeChains(ctx)
+	put("adding tiles", "tlog_tiles", []string{"level", "n", "data"}, len(a.Tiles), func(i int, v []any) {
+		v[0], v[1], v[2] = a.Tiles[i].Level, a.Tiles[i].N, a.Tiles[i].Data
+	})
+	put("adding tag keys", "tlog_tag_keys", []string{"subject", "from_seq", "tag_key"}, len(a.TagKeys), func(i int, v []any) {
+		v[0], v[1], v[2] = a.TagKeys[i].Subject, a.TagKeys[i].FromSeq, a.TagKeys[i].Key[:]
+	})
+	put("adding heads of envelopes", "tlog_envelope_heads", []string{"first_idx", "key_id", "sealed"}, len(a.Envelopes), func(i int, v []any) {
+		v[0], v[1], v[2] = a.Envelopes[i].FirstIndex, a.Envelopes[i].KeyID[:], a.Envelopes[i].Sealed
+	})
+	return err
 }
 
-// LedgerRequest implements ledger.Tx. A request of an erased household is
+// LedgerRequests implements ledger.Tx. A request of an erased household is
 // forgotten with it.
-func (t *Tx) LedgerRequest(ctx context.Context, requestID string) (ledger.Entry, bool, error) {
-	e, _, err := readEntry(ctx, t.sql, `p.request_id = $1`, requestID)
-	if isNotFound(err) {
-		return ledger.Entry{}, false, nil
-	}
+func (t *Tx) LedgerRequests(ctx context.Context, requestIDs []string) (map[string]ledger.Entry, error) {
+	entries, err := scanAll(ctx, t.sql, func(row *sql.Rows) (ledger.Entry, error) {
+		e, _, err := scanEntry(row)
+		return e, err
+	}, `SELECT `+entryColumns+` FROM tlog_private p JOIN tlog_leaves l ON l.idx = p.idx WHERE `+t.among("p.request_id", 1), t.list(requestIDs))
 	if err != nil {
-		return ledger.Entry{}, false, fmt.Errorf("looking up a request: %w", err)
+		return nil, fmt.Errorf("looking up requests: %w", err)
 	}
-	return e, true, nil
+	found := make(map[string]ledger.Entry, len(requestIDs))
+	for _, e := range entries {
+		found[e.RequestID] = e
+	}
+	return found, nil
 }
 
-// LedgerSubjectKey implements ledger.Tx.
-func (t *Tx) LedgerSubjectKey(ctx context.Context, subject string) (ledger.Hash, error) {
-	var key ledger.Hash
-	err := scanOne(ctx, t.sql, ledger.ErrNoSubjectKey, []any{fixed(key[:])},
-		`SELECT tag_key FROM tlog_subject_keys WHERE subject = $1`, subject)
-	return key, doing("reading a tag key", err)
+// LedgerChains implements ledger.Tx.
+func (t *Tx) LedgerChains(ctx context.Context, ids []ledger.ChainID) (map[ledger.ChainID]ledger.Link, error) {
+	var subjects, recipients []string
+	for _, id := range ids {
+		if id.Kind == ledger.SubjectChain {
+			subjects = append(subjects, id.ID)
+		} else {
+			recipients = append(recipients, id.ID)
+		}
+	}
+	type end struct {
+		id   ledger.ChainID
+		link ledger.Link
+	}
+	ends, err := scanAll(ctx, t.sql, func(row *sql.Rows) (e end, err error) {
+		return e, row.Scan(&e.id.Kind, &e.id.ID, &e.link.Seq, fixed(e.link.Head[:]), &e.link.Accesses, orZero(e.link.Nonce[:]))
+	}, `SELECT kind, id, seq, head, accesses, nonce FROM tlog_chains
+		WHERE kind = 1 AND `+t.among("id", 1)+` OR kind = 2 AND `+t.among("id", 2), // ledger.SubjectChain, ledger.RecipientChain
+		t.list(subjects), t.list(recipients))
+	if err != nil {
+		return nil, fmt.Errorf("reading chains: %w", err)
+	}
+	links := make(map[ledger.ChainID]ledger.Link, len(ids))
+	for _, e := range ends {
+		links[e.id] = e.link
+	}
+	return links, nil
+}
+
+// LedgerSetChains implements ledger.Tx.
+func (t *Tx) LedgerSetChains(ctx context.Context, ends map[ledger.ChainID]ledger.Link) error {
+	ids := slices.Collect(maps.Keys(ends))
+	err := insert(ctx, t.dialect, t.sql, "tlog_chains", []string{"kind", "id", "seq", "head", "accesses", "nonce"},
+		`ON CONFLICT (kind, id) DO UPDATE SET seq = excluded.seq, head = excluded.head, accesses = excluded.accesses, nonce = excluded.nonce`,
+		len(ids), func(i int, v []any) {
+			link := ends[ids[i]]
+			v[0], v[1], v[2], v[3], v[4], v[5] = ids[i].Kind, ids[i].ID, link.Seq, link.Head[:], link.Accesses, zeroIsNull(link.Nonce)
+		})
+	return doing("writing chains", err)
+}
+
+// LedgerTagKeys implements ledger.Tx.
+func (t *Tx) LedgerTagKeys(ctx context.Context, subjects []string) (map[string]ledger.TagKey, error) {
+	all, err := scanAll(ctx, t.sql, scanTagKey, `SELECT subject, from_seq, tag_key FROM tlog_tag_keys
+		WHERE `+t.among("subject", 1)+` ORDER BY from_seq`, t.list(subjects))
+	if err != nil {
+		return nil, fmt.Errorf("reading tag keys: %w", err)
+	}
+	keys := make(map[string]ledger.TagKey, len(subjects))
+	for _, k := range all {
+		keys[k.Subject] = k.TagKey // the newest comes last
+	}
+	return keys, nil
+}
+
+func scanTagKey(row *sql.Rows) (k ledger.SubjectKey, err error) {
+	return k, row.Scan(&k.Subject, &k.FromSeq, fixed(k.Key[:]))
+}
+
+// LedgerEnvelopeKeys implements ledger.Tx.
+func (t *Tx) LedgerEnvelopeKeys(ctx context.Context, at int64) ([]ledger.EnvelopeKey, error) {
+	keys, err := scanAll(ctx, t.sql, func(row *sql.Rows) (k ledger.EnvelopeKey, err error) {
+		return k, row.Scan(fixed(k.ID[:]), &k.Public, &k.From, &k.Until)
+	}, `SELECT id, public_key, from_s, until_s FROM regulator_keys WHERE until_s > $1 AND from_s <= $1 ORDER BY id`, at)
+	return keys, doing("reading regulators' keys", err)
 }
 
 // entryColumns are those of scanEntry, from tlog_leaves l LEFT JOIN tlog_private p.

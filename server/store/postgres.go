@@ -115,6 +115,11 @@ func notNil[V any](values []V) []V {
 	return values
 }
 
+func (*postgresDialect) dayRanges(n int) string {
+	return fmt.Sprintf(`(SELECT n, (value ->> 0) COLLATE "C" AS household, (value ->> 1)::int AS first, (value ->> 2)::int AS last
+		FROM jsonb_array_elements($%d::jsonb) WITH ORDINALITY AS e(value, n)) q`, n)
+}
+
 // rowsPerInsert stays under the protocol's 65,535 parameters.
 func (*postgresDialect) rowsPerInsert(columns int) int { return 30000 / columns }
 

@@ -114,7 +114,8 @@ func TestDecidingWaits(t *testing.T) {
 		{"the ledger's head", head, head, nil},
 		{"a consent", theConsent, theConsent, nil},
 		{"an erasure", func(ctx context.Context, _ *store.Store, tx *store.Tx) error {
-			return tx.EraseHousehold(ctx, "h1")
+			_, err := tx.EraseHousehold(ctx, "h1", 10)
+			return err
 		}, func(ctx context.Context, s *store.Store, _ *store.Tx) error {
 			return s.ReplaceLetterCode(ctx, "h1", [32]byte{1})
 		}, store.ErrNotFound},

@@ -268,11 +268,11 @@ func TestErase(t *testing.T) {
 		must(t, s.CreateHouseholds(ctx, []store.NewHousehold{h1, h2}))
 		must(t, s.CreateLedger(ctx, origin))
 		append2(t, s,
-			ledger.Entry{RequestID: "a", Payload: []byte("1"), Kind: ledger.KindAccess, Subject: "h1", Recipient: "r"},
-			ledger.Entry{RequestID: "b", Payload: []byte("2"), Kind: ledger.KindAccess, Subject: "h2", Recipient: "r"})
+			ledger.Entry{RequestID: "a", Payload: accessPayload(t, "h1", 7), Kind: ledger.KindAccess, Subject: "h1", Recipient: "r"},
+			ledger.Entry{RequestID: "b", Payload: accessPayload(t, "h2", 8), Kind: ledger.KindAccess, Subject: "h2", Recipient: "r"})
 		for i, h := range []consent.Household{"h1", "h2"} {
 			do(t, s, func(ctx context.Context, tx *store.Tx) error {
-				if err := tx.LedgerSetChain(ctx, ledger.SubjectChain, string(h), ledger.Link{Seq: 1}); err != nil {
+				if err := tx.LedgerSetChains(ctx, map[ledger.ChainID]ledger.Link{{Kind: ledger.SubjectChain, ID: string(h)}: {Seq: 1}}); err != nil {
 					return err
 				}
 				return tx.PutConsent(ctx, sampleConsent(consent.ID(fmt.Sprint("c", i)), h, 1))
@@ -290,7 +290,10 @@ func TestErase(t *testing.T) {
 			t.Errorf("%d public keys before erasure, want that of the right generation", len(keys))
 		}
 
-		do(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.EraseHousehold(ctx, "h1") })
+		got := erase(t, s, "h1")
+		if d := cmp.Diff(store.Erasure{Events: []ledger.Erased{{Index: 0, Recipient: "r", RecipientSeq: 7}}, MapKeys: []ledger.Hash{ledger.MapKey(h1.SubjectKey)}}, got); d != "" {
+			t.Errorf("what its leaf says (-want +got):\n%s", d)
+		}
 
 		if keys, err := s.PublicKeys(ctx, []store.KeyID{id}); err != nil || len(keys) != 0 {
 			t.Errorf("public keys: %d, %v, want none", len(keys), err)
@@ -313,25 +316,44 @@ func TestErase(t *testing.T) {
 			t.Errorf("who counts (-want +got):\n%s", d)
 		}
 		do(t, s, func(ctx context.Context, tx *store.Tx) error {
-			if _, err := tx.LedgerSubjectKey(ctx, "h1"); !errors.Is(err, ledger.ErrNoSubjectKey) {
-				t.Errorf("tag key: %v, want ErrNoSubjectKey", err)
+			keys, err := tx.LedgerTagKeys(ctx, []string{"h1", "h2"})
+			if _, ok := keys["h2"]; err != nil || !ok || len(keys) != 1 {
+				t.Errorf("tag keys: %v, %v, want the other household's", keys, err)
 			}
-			if _, err := tx.LedgerSubjectKey(ctx, "h2"); err != nil {
-				t.Errorf("tag key of another: %v", err)
-			}
-			if err := tx.EraseHousehold(ctx, "nobody"); !errors.Is(err, store.ErrNotFound) {
+			if _, err := tx.EraseHousehold(ctx, "nobody", 10); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("erasing nobody: %v, want ErrNotFound", err)
+			}
+			if _, err := tx.EraseHousehold(ctx, "h1", 10); !errors.Is(err, store.ErrErased) {
+				t.Errorf("erasing again: %v, want ErrErased", err)
 			}
 			return nil
 		})
 		for table, want := range map[string]int{
-			"household_keys": 1, "consents": 1, "tlog_private": 1, "tlog_subject_keys": 1, "tlog_chains": 1, "letter_codes": 1, "sessions": 1,
+			"household_keys": 1, "consents": 1, "tlog_private": 1, "tlog_tag_keys": 1, "tlog_chains": 1, "letter_codes": 1, "sessions": 1,
 		} {
 			if got := count(t, s, table); got != want {
 				t.Errorf("%s holds %d rows, want the other household's %d", table, got, want)
 			}
 		}
 	})
+}
+
+// accessPayload is the payload of an access by recipient r, the seq-th in its chain.
+func accessPayload(t testing.TB, h string, seq uint64) []byte {
+	t.Helper()
+	b, err := ledger.Payload{Kind: ledger.KindAccess, Time: 1, Subject: h, Recipient: "r", RecipientSeq: seq}.Encode()
+	must(t, err)
+	return b
+}
+
+// erase erases a household in one step.
+func erase(t testing.TB, s *store.Store, h consent.Household) (e store.Erasure) {
+	t.Helper()
+	do(t, s, func(ctx context.Context, tx *store.Tx) (err error) {
+		e, err = tx.EraseHousehold(ctx, h, 1000)
+		return err
+	})
+	return e
 }
 
 // pad returns the 32 bytes that family makes of a name.
@@ -351,7 +373,7 @@ func append2(t testing.TB, s *store.Store, entries ...ledger.Entry) {
 			entries[i].Leaf.Class = ledger.ClassEvent
 			to.Size++
 		}
-		return tx.LedgerAppend(ctx, from, to, entries, nil)
+		return tx.LedgerAppend(ctx, ledger.Append{From: from, To: to, Entries: entries})
 	})
 }
 

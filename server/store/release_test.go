@@ -37,7 +37,7 @@ func TestRelease(t *testing.T) {
 				},
 				Occupy: func(t *testing.T, o consent.Occupancy) { settle(t, s, o) },
 				Erase: func(t *testing.T, h consent.Household) {
-					do(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.EraseHousehold(ctx, h) })
+					erase(t, s, h)
 				},
 				AddWriter: func(t *testing.T, id seal.WriterID, key []byte) {
 					do(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.PutWriter(ctx, id, key, 1, 0) })

@@ -24,6 +24,25 @@ func (f fixed) Scan(src any) error {
 	return nil
 }
 
+// orZero is fixed for a column that may be NULL, which leaves zeros.
+type orZero []byte
+
+func (o orZero) Scan(src any) error {
+	if src == nil {
+		clear(o)
+		return nil
+	}
+	return fixed(o).Scan(src)
+}
+
+// zeroIsNull is what orZero scans back.
+func zeroIsNull(h [32]byte) any {
+	if h == ([32]byte{}) {
+		return nil
+	}
+	return h[:]
+}
+
 // scanOne runs a query of at most one row; where there is none it returns missing.
 func scanOne(ctx context.Context, q querier, missing error, dest []any, query string, args ...any) error {
 	err := q.QueryRowContext(ctx, query, args...).Scan(dest...)

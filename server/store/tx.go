@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/wattveil/wattveil/ledger"
 )
@@ -38,39 +39,66 @@ var (
 // after the function it was given to has returned.
 type Tx struct {
 	dialect
-	sql        statements
-	savepoints []savepoint // oldest first
-	chains     chainBuffer
-	erased     []string // households; entries that are still to be appended may be theirs
+	sql        *session
+	savepoints []string // names, oldest first
+	ahead      ahead
 }
 
-// savepoint is a name, and how much of the chain buffer and of the list of erased
-// households there was when it was set.
-type savepoint struct {
-	name   string
-	mark   int
-	erased int
-}
-
-// session runs a transaction's statements under contexts its engine can bear.
+// session runs a transaction's statements under contexts its engine can bear. A
+// savepoint that was asked for is set before the first statement that writes:
+// most proposals only read, and a round trip for each would be wasted.
 type session struct {
 	dialect
 	*sql.Tx
+	due string // statement that sets the savepoint; empty when it is set
 }
 
-func (s session) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+// beforeQuery sets the savepoint that is due unless the query only reads.
+func (s *session) beforeQuery(ctx context.Context, query string) error {
+	if strings.HasPrefix(query, "SELECT ") {
+		return nil
+	}
+	return s.setSavepoint(ctx)
+}
+
+func (s *session) setSavepoint(ctx context.Context) error {
+	if s.due == "" {
+		return nil
+	}
+	if _, err := s.Tx.ExecContext(s.statement(ctx), s.due); err != nil {
+		return fmt.Errorf("setting a savepoint: %w", err)
+	}
+	s.due = ""
+	return nil
+}
+
+func (s *session) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if err := s.beforeQuery(ctx, query); err != nil {
+		return nil, err
+	}
 	return s.Tx.QueryContext(s.statement(ctx), query, args...)
 }
 
-func (s session) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+func (s *session) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if err := s.beforeQuery(ctx, query); err != nil {
+		// A Row keeps its error for Scan and cannot be made with one: the
+		// transaction is over, and the query says so itself.
+		return s.Tx.QueryRowContext(s.statement(ctx), query, args...)
+	}
 	return s.Tx.QueryRowContext(s.statement(ctx), query, args...)
 }
 
-func (s session) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+func (s *session) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if err := s.setSavepoint(ctx); err != nil {
+		return nil, err
+	}
 	return s.Tx.ExecContext(s.statement(ctx), query, args...)
 }
 
-func (s session) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+func (s *session) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	if err := s.setSavepoint(ctx); err != nil {
+		return nil, err
+	}
 	return s.Tx.PrepareContext(s.statement(ctx), query)
 }
 
@@ -89,11 +117,8 @@ func (s *Store) Transact(ctx context.Context, fn func(ctx context.Context, tx *T
 	}
 	defer func() { _ = conn.Close() }()
 	defer sqlTx.Rollback() // after Commit it does nothing
-	tx := &Tx{dialect: s.dialect, sql: session{s.dialect, sqlTx}}
+	tx := &Tx{dialect: s.dialect, sql: &session{dialect: s.dialect, Tx: sqlTx}}
 	if err := fn(ctx, tx); err != nil {
-		return s.beforeCommit(err)
-	}
-	if err := tx.writeChains(ctx); err != nil {
 		return s.beforeCommit(err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -164,39 +189,43 @@ func (t *Tx) Savepoint(ctx context.Context, name string) error {
 	if !plainName(name) {
 		return fmt.Errorf("store: savepoint name %q", name)
 	}
-	stmt := "SAVEPOINT " + name
-	i := t.savepoint(name)
+	i := slices.Index(t.savepoints, name)
+	if t.sql.due != "" {
+		if i == len(t.savepoints)-1 {
+			return nil // nothing was written since: it may as well be set now
+		}
+		if err := t.sql.setSavepoint(ctx); err != nil {
+			return err
+		}
+	}
+	t.sql.due = "SAVEPOINT " + name
 	if i >= 0 {
-		stmt = "RELEASE SAVEPOINT " + name + "; " + stmt
+		t.sql.due = "RELEASE SAVEPOINT " + name + "; " + t.sql.due
 		t.savepoints = t.savepoints[:i]
 	}
-	if _, err := t.sql.ExecContext(ctx, stmt); err != nil {
-		return fmt.Errorf("setting a savepoint: %w", err)
-	}
-	t.savepoints = append(t.savepoints, savepoint{name, t.chains.mark(), len(t.erased)})
+	t.savepoints = append(t.savepoints, name)
 	return nil
 }
 
 // RollbackTo undoes everything done since Savepoint(name) and keeps the
-// savepoint.
+// savepoint. Where nothing was written since, it only finds out whether the
+// transaction can go on: on PostgreSQL it cannot after a query that failed.
 func (t *Tx) RollbackTo(ctx context.Context, name string) error {
-	i := t.savepoint(name)
+	i := slices.Index(t.savepoints, name)
 	if i < 0 {
 		return fmt.Errorf("store: no savepoint %q", name)
 	}
 	// The caller's ctx may be what ended the work that is undone here.
-	if _, err := t.sql.ExecContext(context.WithoutCancel(ctx), "ROLLBACK TO SAVEPOINT "+name); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	if t.sql.due != "" && i == len(t.savepoints)-1 {
+		return t.sql.setSavepoint(ctx)
+	}
+	t.sql.due = "" // of a later savepoint, which goes
+	if _, err := t.sql.ExecContext(ctx, "ROLLBACK TO SAVEPOINT "+name); err != nil {
 		return fmt.Errorf("rolling back to a savepoint: %w", err)
 	}
-	t.chains.undo(t.savepoints[i].mark)
-	t.erased = t.erased[:t.savepoints[i].erased]
 	t.savepoints = t.savepoints[:i+1]
 	return nil
-}
-
-// savepoint returns the index of the named savepoint, or -1.
-func (t *Tx) savepoint(name string) int {
-	return slices.IndexFunc(t.savepoints, func(s savepoint) bool { return s.name == name })
 }
 
 // plainName reports whether name can stand in SQL as it is.

@@ -1,0 +1,77 @@
+package storetest
+
+import (
+	"database/sql"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// Tamper changes a store's tables past everything that guards them, as somebody
+// with the database's password would: for tests that say who notices. Its methods
+// fail the test on an error.
+type Tamper struct{ db *sql.DB }
+
+// OpenTamper opens the tables at a store's URL for changes, until the test ends.
+func OpenTamper(tb testing.TB, storeURL string) *Tamper {
+	tb.Helper()
+	driver, dsn := "postgres", storeURL
+	if path, ok := strings.CutPrefix(storeURL, "sqlite:"); ok {
+		u := url.URL{Scheme: "file", Path: path, RawQuery: "mode=rw&_txlock=immediate&_pragma=busy_timeout(10000)"}
+		driver, dsn = "sqlite", u.String()
+	}
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		tb.Fatal("opening the tables: the URL does not parse")
+	}
+	tb.Cleanup(func() { _ = db.Close() })
+	return &Tamper{db}
+}
+
+// Exec runs one statement, which must change something.
+func (t *Tamper) Exec(tb testing.TB, statement string, args ...any) {
+	tb.Helper()
+	res, err := t.db.ExecContext(tb.Context(), statement, args...)
+	if err != nil {
+		tb.Fatalf("tampering: %v", err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		tb.Fatalf("tampering changed %d rows, %v", n, err)
+	}
+}
+
+// ledgerTables are all tables of the ledger, and those that change with it.
+var ledgerTables = []string{
+	"tlog_head", "tlog_leaves", "tlog_private", "tlog_tiles", "tlog_checkpoints", "tlog_chains", "tlog_tag_keys", "tlog_envelope_heads", "consents",
+}
+
+// Save copies the ledger's tables, for SetBack.
+func (t *Tamper) Save(tb testing.TB) {
+	tb.Helper()
+	for _, table := range ledgerTables {
+		if _, err := t.db.ExecContext(tb.Context(), `CREATE TABLE saved_`+table+` AS SELECT * FROM `+table); err != nil {
+			tb.Fatalf("saving %s: %v", table, err)
+		}
+	}
+}
+
+// SetBack puts the ledger's tables back to what Save copied, all at once: what a
+// restored backup looks like.
+func (t *Tamper) SetBack(tb testing.TB) {
+	tb.Helper()
+	tx, err := t.db.BeginTx(tb.Context(), nil)
+	if err != nil {
+		tb.Fatalf("setting back: %v", err)
+	}
+	defer tx.Rollback()
+	for _, table := range ledgerTables {
+		for _, statement := range []string{`DELETE FROM ` + table, `INSERT INTO ` + table + ` SELECT * FROM saved_` + table} {
+			if _, err := tx.ExecContext(tb.Context(), statement); err != nil {
+				tb.Fatalf("setting %s back: %v", table, err)
+			}
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		tb.Fatalf("setting back: %v", err)
+	}
+}
