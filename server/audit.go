@@ -13,8 +13,11 @@ import (
 // auditService implements AuditService.
 type auditService struct {
 	wattveilv1.UnimplementedAuditServiceServer
-	store *store.Store
-	vkey  string
+	store     *store.Store
+	sequencer *ledger.Sequencer[*store.Tx]
+	mapper    *ledger.Mapper[*store.Tx]
+	clock     Clock
+	vkey      string
 }
 
 // ListEvents lists the events that concern the caller, newest first.

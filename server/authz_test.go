@@ -211,7 +211,7 @@ func TestPanicInPage(t *testing.T) {
 		if r.URL.Path == "/panic" {
 			panic("secret value")
 		}
-	}), book.logger()))
+	}), func() error { return nil }, book.logger()))
 	defer srv.Close()
 	if resp, err := http.Get(srv.URL + "/panic"); err == nil { //nolint:noctx // a test server
 		resp.Body.Close()

@@ -41,6 +41,8 @@ type Config struct {
 	Release release.Plan `yaml:"release"`
 	// Ingest bounds the work on readings.
 	Ingest IngestConfig `yaml:"ingest"`
+	// Ledger says how the ledger is kept and watched.
+	Ledger LedgerConfig `yaml:"ledger"`
 }
 
 // KeysConfig names the key service.
@@ -136,6 +138,7 @@ func (c *Config) setDefaults() {
 	if c.Release.IsZero() {
 		c.Release = release.DefaultPlan()
 	}
+	c.Ledger.setDefaults()
 	in := &c.Ingest
 	if in.Committers == 0 {
 		in.Committers = 1
@@ -214,6 +217,9 @@ func (c *Config) Validate() error {
 	if strings.HasPrefix(c.Store, "sqlite:") && c.Ingest.Committers > 1 {
 		return fail("ingest.committers: SQLite has one writer")
 	}
+	if problem := c.Ledger.problem(); problem != "" {
+		return fail("%s", problem)
+	}
 	if err := c.Release.Validate(); err != nil {
 		return fmt.Errorf("%w: release: %w", ErrConfig, err)
 	}
@@ -268,6 +274,7 @@ func (c *Config) resolve(dir string) {
 	if path, ok := strings.CutPrefix(c.Store, "sqlite:"); ok && !filepath.IsAbs(path) {
 		c.Store = "sqlite:" + filepath.Join(dir, path)
 	}
+	c.Ledger.resolve(dir)
 	abs(&c.Keys.Keyring)
 	if v := c.Keys.Vault; v != nil {
 		abs(&v.CAFile)

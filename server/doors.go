@@ -30,7 +30,7 @@ func (h *Hub) doors(ctx context.Context, s services) error {
 		return err
 	}
 	server := func(inProcess bool, opts ...grpc.ServerOption) *grpc.Server {
-		g := &gate{auth: &authenticator{directory: h.store, clock: h.clock, inProcess: inProcess}, log: h.log, mono: time.Now} //nolint:forbidigo // how long calls take is told in real time, whatever the hub's clock follows
+		g := &gate{auth: &authenticator{directory: h.store, clock: h.clock, inProcess: inProcess}, log: h.log, mono: time.Now, sound: h.sequencer.Failure} //nolint:forbidigo // how long calls take is told in real time, whatever the hub's clock follows
 		srv := grpc.NewServer(append(opts,
 			grpc.UnaryInterceptor(g.unary), grpc.StreamInterceptor(g.stream),
 			grpc.MaxRecvMsgSize(h.cfg.Ingest.MaxMessageBytes), grpc.MaxSendMsgSize(maxAnswerBytes),
@@ -66,7 +66,7 @@ func (h *Hub) doors(ctx context.Context, s services) error {
 		mux.Handle(r.Pattern, r.handler)
 	}
 	h.http = &http.Server{
-		Handler: edge(mux, h.log), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, WriteTimeout: 90 * time.Second,
+		Handler: edge(mux, h.sequencer.Failure, h.log), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, WriteTimeout: 90 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 	}
 	if h.cfg.HTTP.Cert != "" {

@@ -48,6 +48,12 @@ var errorTable = []tableRow{
 	{consent.ErrAccess, codes.InvalidArgument, "bad_access", "the access is not well formed"},
 	{consent.ErrIdentifier, codes.InvalidArgument, "bad_name", "a name is not well formed"},
 	{consent.ErrPermitExpired, codes.FailedPrecondition, "access_stale", "this access was recorded too long ago; ask again with a new request id"},
+	{ledger.ErrRollback, codes.DataLoss, "ledger_rolled_back", "the hub's ledger is shorter than what has been signed; it serves nothing until a person has looked"},
+	{ledger.ErrFork, codes.DataLoss, "ledger_forked", "the hub's ledger is not the one that has been signed; it serves nothing until a person has looked"},
+	{ledger.ErrOrigin, codes.DataLoss, "ledger_forked", "the hub's ledger is not the one that has been signed; it serves nothing until a person has looked"},
+	{ledger.ErrCorrupt, codes.DataLoss, "ledger_damaged", "the hub's ledger contradicts itself; it serves nothing until a person has looked"},
+	{ledger.ErrNoEnvelopeKey, codes.FailedPrecondition, "no_regulator_key", "no regulator's key is valid, so that nobody could audit this read"},
+	{ledger.ErrEnvelopeKey, codes.InvalidArgument, "bad_envelope_key", "the envelope key is not a public key of the kind the hub seals to"},
 	{ledger.ErrUnsigned, codes.Unavailable, "recorded_not_signed", "the event is recorded but its checkpoint is not signed yet; repeat the request with the same id"},
 	{ledger.ErrUnknownOutcome, codes.Unavailable, "outcome_unknown", "it is not known whether this happened; repeat the request with the same id"},
 	{ledger.ErrNotRecorded, codes.Unavailable, "not_recorded", "nothing was recorded; repeat the request"},
@@ -55,6 +61,7 @@ var errorTable = []tableRow{
 	{ledger.ErrNoEntry, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{ledger.ErrErased, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{ledger.ErrNoSubjectKey, codes.NotFound, "not_found", "there is no such thing for this caller"},
+	{ledger.ErrNoMapHead, codes.Unavailable, "no_map_head", "the map of events is not written yet; try again later"},
 	{ledger.ErrNoCheckpoint, codes.Unavailable, "recorded_not_signed", "no checkpoint is signed yet; try again later"},
 	{keyguard.ErrSpent, codes.AlreadyExists, "access_spent", "this access was answered before; ask again with a new request id"},
 	{keyguard.ErrStale, codes.FailedPrecondition, "access_stale", "this access was recorded too long ago; ask again with a new request id"},
@@ -63,6 +70,7 @@ var errorTable = []tableRow{
 	{seal.ErrUnavailable, codes.Unavailable, "key_service_unavailable", "the key service cannot be reached; try again later"},
 	{seal.ErrKeyGone, codes.NotFound, "key_gone", "the key of this data is destroyed"},
 	{seal.ErrWriterSpent, codes.Unavailable, "store_busy", "nothing was stored; try again"},
+	{store.ErrErased, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{store.ErrNotFound, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{store.ErrConflict, codes.FailedPrecondition, "conflict", "this contradicts what is already registered"},
 	{store.ErrPage, codes.InvalidArgument, "bad_page_token", "the page token is not one that this hub gave"},
@@ -113,7 +121,7 @@ func toStatus(err error) (out error, internal bool) {
 	}
 	for _, row := range errorTable {
 		if errors.Is(err, row.core) {
-			return withReason(row.code, row.reason, row.words), row.code == codes.Unavailable
+			return withReason(row.code, row.reason, row.words), row.code == codes.Unavailable || row.code == codes.DataLoss
 		}
 	}
 	var carried interface{ GRPCStatus() *status.Status }

@@ -76,6 +76,11 @@ func (h *Hub) serveReady(w http.ResponseWriter, r *http.Request) {
 		return
 	default:
 	}
+	if err := h.sequencer.Failure(); err != nil {
+		out, _ := toStatus(err)
+		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": reasonOf(status.Convert(out))})
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
 	if err := h.store.Ping(ctx); err != nil {
@@ -150,9 +155,10 @@ func kindName(k Kind) string {
 	return ""
 }
 
-// edge is what stands before every route: bounds, security headers, and the
-// caller's certificate turned into a principal.
-func edge(next http.Handler, log *slog.Logger) http.Handler {
+// edge is what stands before every route: bounds, security headers, the caller's
+// certificate turned into a principal, and nothing but health for a hub whose
+// ledger can no longer be trusted.
+func edge(next http.Handler, sound func() error, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		hd := w.Header()
 		hd.Set("X-Content-Type-Options", "nosniff")
@@ -175,6 +181,12 @@ func edge(next http.Handler, log *slog.Logger) http.Handler {
 				panic(http.ErrAbortHandler)
 			}
 		}()
+		if err := sound(); err != nil && r.URL.Path != "/healthz" && r.URL.Path != "/readyz" {
+			hd.Set("Cache-Control", "no-store")
+			out, _ := toStatus(err)
+			writeError(w, http.StatusServiceUnavailable, out)
+			return
+		}
 		if strings.HasPrefix(r.URL.Path, "/v1/") {
 			hd.Set("Cache-Control", "no-store")
 		}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -49,6 +50,9 @@ type Hub struct {
 
 	vkey      string
 	sequencer *ledger.Sequencer[*store.Tx]
+	witness   *ledger.WitnessFile // or nil
+	mapper    *ledger.Mapper[*store.Tx]
+	mapped    atomic.Int64 // by the hub's clock, unix ns, when a map head was last due
 	consents  *consent.Service[*store.Tx]
 	releases  *release.Engine[*store.Tx]
 	committer *committer
@@ -117,7 +121,9 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	if err != nil {
 		return fmt.Errorf("reading own verifier key: %w", err)
 	}
-	h.sequencer = ledger.NewSequencer(ledger.Store[*store.Tx](d.Store), signer, ledger.Options{Now: d.Clock, Rand: d.Random, Logger: d.Log})
+	if err := h.sequence(ctx, d, signer); err != nil {
+		return err
+	}
 	h.consents = consent.NewService(consent.Ledger[*store.Tx](h.sequencer), d.Random)
 	h.releases = release.NewEngine(release.Config[*store.Tx]{
 		Store: d.Store, Ledger: h.sequencer, Keys: d.Keys, Signer: secrets.release, Plan: h.cfg.Release, Origin: h.cfg.Origin,
@@ -139,18 +145,41 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	codes := letterCodes{key: secrets.codes}
 	services := services{
 		meter:    h.meter,
-		registry: &registryService{store: d.Store, keys: d.Keys, codes: codes, clock: d.Clock, random: d.Random},
+		registry: &registryService{store: d.Store, sequencer: h.sequencer, keys: d.Keys, codes: codes, clock: d.Clock, random: d.Random},
 		consent:  &consentService{store: d.Store, consents: h.consents},
 		reading: &readingService{
 			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
 			guard: keyguard.New(d.Store, d.Keys, verifier, d.Clock), reads: newLRU[string, *bucket](10_000),
 		},
 		release: &releaseService{store: d.Store, cap: h.cfg.Release.YearlyCap, clock: d.Clock},
-		audit:   &auditService{store: d.Store, vkey: vkey},
-		session: &sessionService{store: d.Store, codes: codes, clock: d.Clock, random: d.Random, tries: newBucket(60, time.Minute)},
+		audit:   &auditService{store: d.Store, sequencer: h.sequencer, mapper: h.mapper, clock: d.Clock, vkey: vkey},
+		session: &sessionService{store: d.Store, sequencer: h.sequencer, codes: codes, clock: d.Clock, random: d.Random, tries: newBucket(60, time.Minute)},
 	}
 	h.health = health.NewServer()
 	return h.doors(ctx, services)
+}
+
+// sequence starts the sequencer with all that watches over it.
+func (h *Hub) sequence(ctx context.Context, d Deps, signer ledger.Signer) error {
+	opt := ledger.Options{Now: d.Clock, Rand: d.Random, Logger: d.Log, Sealed: true}
+	if path := h.cfg.Ledger.SelfWitness; path != "" {
+		var err error
+		if h.witness, err = ledger.OpenWitnessFile(path, h.cfg.Origin); err != nil {
+			return err
+		}
+		opt.Witness = h.witness
+		if size, _, err := h.witness.Recall(); err == nil && size == 0 {
+			if _, err := d.Store.Checkpoint(ctx); err == nil {
+				d.Log.LogAttrs(ctx, slog.LevelWarn, "the ledger's witness file is new and the ledger is not: what was signed before is not remembered")
+			}
+		}
+	} else {
+		d.Log.LogAttrs(ctx, slog.LevelWarn, "no witness file: a store that was set back before a start is not noticed")
+	}
+	h.sequencer = ledger.NewSequencer(ledger.Store[*store.Tx](d.Store), signer, opt)
+	h.mapper = ledger.NewMapper(ledger.Store[*store.Tx](d.Store), h.sequencer)
+	h.mapped.Store(d.Clock().UnixNano())
+	return nil
 }
 
 type services struct {
@@ -195,11 +224,16 @@ func (h *Hub) Serve(ctx context.Context) error {
 		failed <- h.http.Serve(h.httpListener)
 	}()
 	h.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("grpc", h.GRPCAddr()), slog.String("http", h.HTTPAddr()))
-	every := time.NewTicker(tick)
+	every, second := time.NewTicker(tick), time.NewTicker(time.Second)
 	defer every.Stop()
+	defer second.Stop()
 	var err error
 	for running := true; running; {
 		select {
+		case <-second.C:
+			if err := h.mapIfDue(ctx); err != nil && ctx.Err() == nil {
+				h.log.LogAttrs(ctx, slog.LevelError, "writing map head", slog.String("cause", err.Error()))
+			}
 		case <-every.C:
 			if err := h.Tend(ctx); err != nil && ctx.Err() == nil {
 				h.log.LogAttrs(ctx, slog.LevelError, "tending", slog.String("cause", err.Error()))
@@ -234,6 +268,17 @@ func (h *Hub) Tend(ctx context.Context) error {
 		expiring = fmt.Errorf("ending consents: %w", expiring)
 	}
 	return errors.Join(closing, expiring) // a day that will not close keeps nobody's consent alive
+}
+
+// mapIfDue writes a map head if one is due by the hub's clock.
+func (h *Hub) mapIfDue(ctx context.Context) error {
+	now := h.clock().UnixNano()
+	if now-h.mapped.Load() < int64(h.cfg.Ledger.MapEvery) {
+		return nil
+	}
+	h.mapped.Store(now)
+	_, err := h.mapper.Tick(ctx)
+	return err
 }
 
 // graceful is how long a stopping hub waits for its callers.
@@ -288,6 +333,9 @@ func (h *Hub) Close() {
 	}
 	if h.sequencer != nil {
 		h.sequencer.Close()
-		h.sequencer = nil
+	}
+	if h.witness != nil {
+		_ = h.witness.Close()
+		h.witness = nil
 	}
 }

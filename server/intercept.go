@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,9 +24,14 @@ type gate struct {
 	// mono measures how long calls take; real time also where the hub's clock
 	// follows data.
 	mono func() time.Time
+	// sound says why the ledger can no longer be trusted; nil while it can.
+	sound func() error
 }
 
 func (g *gate) admit(ctx context.Context, method string) (context.Context, error) {
+	if err := g.sound(); err != nil && !strings.HasPrefix(method, "/grpc.health.v1.") {
+		return nil, err
+	}
 	p, err := g.auth.principal(ctx)
 	if err != nil {
 		return nil, err

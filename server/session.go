@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/wattveil/wattveil/ledger"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/server/store"
 )
@@ -23,10 +24,11 @@ const sessionLength = 30 * 24 * time.Hour
 // sessionService implements SessionService.
 type sessionService struct {
 	wattveilv1.UnimplementedSessionServiceServer
-	store  *store.Store
-	codes  letterCodes
-	clock  Clock
-	random io.Reader
+	store     *store.Store
+	sequencer *ledger.Sequencer[*store.Tx]
+	codes     letterCodes
+	clock     Clock
+	random    io.Reader
 	// tries bounds guessing: one bucket for everybody, because an attacker has
 	// many addresses and a hub has few sign-ups a second.
 	tries *bucket
@@ -88,6 +90,28 @@ func (s *sessionService) GetHousehold(ctx context.Context, _ *wattveilv1.GetHous
 		resp.FirstDay, resp.LastDay = first.String(), last.String()
 	}
 	return resp, nil
+}
+
+// RotateHouseholdSecret replaces the calling household's secret, in an event of its
+// own, and ends its other sessions in the same transaction. Whoever left the home
+// with the old secret or an open page recognises nothing that comes after.
+func (s *sessionService) RotateHouseholdSecret(ctx context.Context, req *wattveilv1.RotateHouseholdSecretRequest) (*wattveilv1.RotateHouseholdSecretResponse, error) {
+	request, err := requestID(req.GetRequestId())
+	if err != nil {
+		return nil, err
+	}
+	p := caller(ctx)
+	receipt, err := s.sequencer.Propose(ctx, fmt.Sprintf("rekey/%s/%s", p.ID, request), func(ctx context.Context, tx *store.Tx, at ledger.Position) (ledger.Payload, error) {
+		return ledger.Payload{Kind: ledger.KindRekey, Subject: p.ID}, tx.CloseOtherSessions(ctx, p.Household(), p.Session, at.Time/1_000_000)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("replacing a household's secret: %w", err)
+	}
+	recorded, err := ledger.DecodePayload(receipt.Payload)
+	if err != nil {
+		return nil, err
+	}
+	return &wattveilv1.RotateHouseholdSecretResponse{Sequence: recorded.SubjectSeq}, nil
 }
 
 // letterCodes makes and hashes the codes printed in letters: twelve characters

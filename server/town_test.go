@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 )
@@ -41,6 +43,7 @@ type town struct {
 	recipient, otherRecipient       *client
 	regulator                       *client
 	homes                           map[string]*wattveilv1.CreatedHousehold // by first usage point
+	envelopeKeys                    []ledger.EnvelopePrivateKey             // the regulator's own halves
 }
 
 func newTown(t *testing.T, url string, change ...func(*Config)) *town {
@@ -67,10 +70,26 @@ func newTown(t *testing.T, url string, change ...func(*Config)) *town {
 	points = append(points, &wattveilv1.UsagePoint{Id: farAway, Utility: otherUtility, Node: "feeder", Zone: "Europe/Zurich"})
 	_, err = w.operator.PutUsagePoints(ctx, &wattveilv1.PutUsagePointsRequest{Points: points})
 	ok(t, err)
+	for month := range 3 {
+		w.postKey(morning.AddDate(0, 0, 35*month-1))
+	}
 	w.moveIn(movedIn, home, secondMeter)
 	w.moveIn(movedIn, nextDoor)
 	w.moveIn(movedIn, farAway)
 	return w
+}
+
+// postKey posts an envelope key of the regulator that is valid for 35 days.
+func (w *town) postKey(from time.Time) ledger.EnvelopePrivateKey {
+	w.t.Helper()
+	key, err := ledger.NewEnvelopePrivateKey(rand.Reader)
+	ok(w.t, err)
+	_, err = w.regulator.PutEnvelopeKey(w.t.Context(), &wattveilv1.PutEnvelopeKeyRequest{
+		RequestId: from.Format("2006-01-02"), PublicKey: key.Public(), From: from.Unix(), Until: from.AddDate(0, 0, 35).Unix(),
+	})
+	ok(w.t, err)
+	w.envelopeKeys = append(w.envelopeKeys, key)
+	return key
 }
 
 // connect gives every caller a connection to the hub that runs.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -35,6 +36,7 @@ const (
 	demoUtility   = "stadtwerk"
 	demoRecipient = "energy-advice"
 	demoOther     = "flex-aggregator"
+	demoRegulator = "energy-regulator"
 	substations   = 4
 	feeders       = 32
 )
@@ -51,6 +53,8 @@ type demo struct {
 	homes  []string         // usage points, in the order of the file
 	node   map[string]string
 	hidden map[string]*wattveilv1.CreatedHousehold // by usage point
+
+	envelopeKeys []ledger.EnvelopePrivateKey // the regulator's
 
 	// sent is what the hub accepted, by usage point and UTC half-hour: what this
 	// client needs to judge the published curves.
@@ -134,8 +138,35 @@ func (d *demo) register(ctx context.Context) error {
 	for i, h := range made.GetHouseholds() {
 		d.hidden[d.homes[i]] = h
 	}
+	if err := d.postKeys(ctx); err != nil {
+		return err
+	}
 	d.report.Households = len(d.homes)
 	d.say("%d households moved in: each has a key pair of its own; %d feeders, %d substations, 1 region.", len(d.homes), feeders, substations)
+	return nil
+}
+
+// postKeys lets a regulator post a key for each month of the data: without one
+// that is valid, no third party reads.
+func (d *demo) postKeys(ctx context.Context) error {
+	conn, err := d.rig.dial("regulator", demoRegulator)
+	if err != nil {
+		return err
+	}
+	audit := wattveilv1.NewAuditServiceClient(conn)
+	for from := demoStart; from.Before(demoStart.AddDate(0, 0, len(d.days)+2)); from = from.AddDate(0, 0, 31) {
+		key, err := ledger.NewEnvelopePrivateKey(rand.Reader)
+		if err != nil {
+			return err
+		}
+		d.envelopeKeys = append(d.envelopeKeys, key)
+		_, err = audit.PutEnvelopeKey(ctx, &wattveilv1.PutEnvelopeKeyRequest{
+			RequestId: from.Format("2006-01-02"), PublicKey: key.Public(), From: from.Unix(), Until: from.AddDate(0, 0, 31).Unix(),
+		})
+		if err != nil {
+			return fmt.Errorf("posting a regulator's key: %w", err)
+		}
+	}
 	return nil
 }
 
