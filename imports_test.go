@@ -35,6 +35,8 @@ var table = map[string]row{
 
 	"ledger":            {},
 	"ledger/ledgertest": {may: []string{"ledger"}, support: true},
+	// Watches a log as a stranger does: by its checkpoints alone.
+	"ledger/witness": {may: []string{"ledger"}},
 	"consent":           {may: []string{"ledger", "meter"}},
 
 	"consent/consenttest": {may: []string{"consent", "ledger", "meter"}, support: true},
@@ -72,9 +74,9 @@ var table = map[string]row{
 		"privacy/dp", "privacy/keyguard", "privacy/release", "privacy/seal",
 		"proto", "proto/gateway", "proto/wattveil/v1",
 		"server/keys", "server/store", "web",
-	}},
+	}, tests: []string{"ledger/witness"}},
 	"cmd/wattveil": {may: []string{
-		"consent", "ledger", "meter", "meter/profile", "meter/profile/sample",
+		"consent", "ledger", "ledger/witness", "meter", "meter/profile", "meter/profile/sample",
 		"privacy/dp", "privacy/release", "privacy/seal",
 		"proto/wattveil/v1",
 		"server", "server/keys", "server/store", "server/store/plain",

@@ -2,13 +2,13 @@ package ledger
 
 import (
 	"context"
-	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -34,12 +34,14 @@ type Signer interface {
 }
 
 // NoteSigner signs checkpoints (c2sp.org/tlog-checkpoint) with Ed25519
-// (c2sp.org/signed-note type 0x01). It remembers the largest head it has
-// signed and refuses a smaller size, and the same size with another root. It
-// is safe for concurrent use.
+// (c2sp.org/signed-note type 0x01) and, where it has been given such a key, with
+// ML-DSA-44 (c2sp.org/tlog-cosignature type 0x06), so that what is signed today
+// stands when Ed25519 no longer does. It remembers the largest head it has signed
+// and refuses a smaller size, and the same size with another root. It is safe for
+// concurrent use.
 type NoteSigner struct {
 	origin string
-	key    note.Signer
+	keys   []note.Signer
 
 	mu     sync.Mutex
 	signed bool // whether size and root mean anything
@@ -53,24 +55,23 @@ type NoteSigner struct {
 // be a URL without a scheme, such as wattveil.example/hub; it holds no space
 // and no plus sign.
 func NewSigner(origin string, seed []byte) (signer *NoteSigner, vkey string, err error) {
-	if len(seed) != ed25519.SeedSize {
-		return nil, "", fmt.Errorf("making checkpoint signer: seed of %d bytes, want %d", len(seed), ed25519.SeedSize)
-	}
-	public := ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
-	vkey, err = note.NewEd25519VerifierKey(origin, public)
+	key, err := newSigningKey(origin, algEd25519, seed, nil)
 	if err != nil {
 		return nil, "", fmt.Errorf("making checkpoint signer: %w", err)
 	}
-	// The note package reads private keys only as text, with the hash and
-	// the algorithm byte (1) of the public one.
-	const ed25519Algorithm = 1
-	hash := strings.Split(strings.TrimPrefix(vkey, origin+"+"), "+")[0]
-	secret := base64.StdEncoding.EncodeToString(append([]byte{ed25519Algorithm}, seed...))
-	key, err := note.NewSigner("PRIVATE+KEY+" + origin + "+" + hash + "+" + secret)
+	return &NoteSigner{origin: origin, keys: []note.Signer{key}}, key.vkey, nil
+}
+
+// AddMLDSA lets the signer sign with the ML-DSA-44 key of that 32-byte seed too,
+// and returns its verifier key. Its signatures carry the time of now. It is called
+// before the first Sign.
+func (s *NoteSigner) AddMLDSA(seed []byte, now func() time.Time) (vkey string, err error) {
+	key, err := newSigningKey(s.origin, algMLDSA44, seed, now)
 	if err != nil {
-		return nil, "", fmt.Errorf("making checkpoint signer: %w", err)
+		return "", fmt.Errorf("making checkpoint signer: %w", err)
 	}
-	return &NoteSigner{origin: origin, key: key}, vkey, nil
+	s.keys = append(s.keys, key)
+	return key.vkey, nil
 }
 
 // Sign returns the signed checkpoint of head. It returns ErrOrigin for the
@@ -89,7 +90,7 @@ func (s *NoteSigner) Sign(_ context.Context, head Head) ([]byte, error) {
 	}
 	s.signed, s.size, s.root = true, head.Size, head.Root
 	text := checkpoint{head.Origin, head.Size, head.Root}.text()
-	signed, err := note.Sign(&note.Note{Text: text}, s.key)
+	signed, err := note.Sign(&note.Note{Text: text}, s.keys...)
 	if err != nil {
 		return nil, fmt.Errorf("signing checkpoint: %w", err)
 	}
@@ -103,6 +104,9 @@ type checkpoint struct {
 	size   uint64
 	root   Hash
 }
+
+// maxOrigin is the longest origin that an ML-DSA-44 signature can cover, in bytes.
+const maxOrigin = 255
 
 func (c checkpoint) text() string {
 	return fmt.Sprintf("%s\n%d\n%s\n", c.origin, c.size, base64.StdEncoding.EncodeToString(c.root[:]))
@@ -122,7 +126,7 @@ func parseCheckpoint(text string) (checkpoint, error) {
 		return checkpoint{}, fmt.Errorf("%w: root is not a hash", ErrCheckpoint)
 	}
 	c := checkpoint{lines[0], size, Hash(root)}
-	if c.origin == "" || c.text() != text {
+	if c.origin == "" || len(c.origin) > maxOrigin || c.text() != text {
 		return checkpoint{}, fmt.Errorf("%w: not in canonical form", ErrCheckpoint)
 	}
 	return c, nil
@@ -130,10 +134,9 @@ func parseCheckpoint(text string) (checkpoint, error) {
 
 // readCheckpoint reads a note from our own store, without its signature.
 func readCheckpoint(signed []byte) (checkpoint, error) {
-	_, err := note.Open(signed, note.VerifierList())
-	var unverified *note.UnverifiedNoteError
-	if !errors.As(err, &unverified) {
-		return checkpoint{}, fmt.Errorf("%w: %w", ErrCheckpoint, err)
+	text, err := noteText(signed)
+	if err != nil {
+		return checkpoint{}, err
 	}
-	return parseCheckpoint(unverified.Note.Text)
+	return parseCheckpoint(text)
 }

@@ -61,6 +61,12 @@ func (p *Prover) TLogProof(ctx context.Context, index uint64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proving leaf: %w", err)
 	}
+	return p.TLogProofUnder(ctx, index, note)
+}
+
+// TLogProofUnder is TLogProof under a signed checkpoint of the caller's choice,
+// such as one that witnesses have cosigned.
+func (p *Prover) TLogProofUnder(ctx context.Context, index uint64, note []byte) ([]byte, error) {
 	c, err := readCheckpoint(note)
 	if err != nil {
 		return nil, fmt.Errorf("proving leaf: %w", err)

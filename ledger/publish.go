@@ -162,3 +162,10 @@ func ReadCheckpoint(note []byte) (size uint64, root Hash, err error) {
 	c, err := readCheckpoint(note)
 	return c.size, c.root, err
 }
+
+// CheckpointOrigin returns the name of the log that a checkpoint claims to be of,
+// unverified: to find the key to verify it with.
+func CheckpointOrigin(note []byte) (string, error) {
+	c, err := readCheckpoint(note)
+	return c.origin, err
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
 	tlogproof "github.com/transparency-dev/formats/proof"
 	"github.com/transparency-dev/merkle/proof"
@@ -14,31 +15,58 @@ import (
 // ErrProof: a proof that does not prove what it is presented for.
 var ErrProof = errors.New("ledger: proof not valid")
 
-// Verifier checks what the log of one origin and key has said. It needs no
+// Verifier checks what the log of one origin and its keys has said. It needs no
 // network, no store and no clock, and is safe for concurrent use.
 type Verifier struct {
 	origin string
-	keys   note.Verifiers
+	keys   []*verifierKey
+	policy *Policy // or nil
+	known  note.Verifiers
 }
 
-// NewVerifier returns the verifier for a log's public key, in the encoding
-// name+hash+base64 of c2sp.org/signed-note. The name is the log's origin.
-func NewVerifier(vkey string) (*Verifier, error) {
-	key, err := note.NewVerifier(vkey)
-	if err != nil {
-		return nil, fmt.Errorf("reading the log's public key: %w", err)
+// NewVerifier returns the verifier for a log's public keys, one a line, in the
+// encoding name+hash+base64 of c2sp.org/signed-note: Ed25519 first, and ML-DSA-44
+// where the log has such a key. A checkpoint must be signed with every one of
+// them. Their name is the log's origin.
+func NewVerifier(vkeys string) (*Verifier, error) {
+	v := &Verifier{}
+	for _, text := range strings.Fields(vkeys) {
+		key, err := parseVerifierKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("reading the log's public key: %w", err)
+		}
+		if len(v.keys) == 0 {
+			v.origin = key.name
+		}
+		if ed := key.alg == algEd25519; ed != (len(v.keys) == 0) || key.alg == algCosigned || key.name != v.origin {
+			return nil, fmt.Errorf("reading the log's public key: %w: one Ed25519 key comes first, then ML-DSA-44 keys of the same name", ErrVerifierKey)
+		}
+		v.keys = append(v.keys, key)
 	}
-	return &Verifier{origin: key.Name(), keys: note.VerifierList(key)}, nil
+	if len(v.keys) == 0 {
+		return nil, fmt.Errorf("reading the log's public key: %w", ErrVerifierKey)
+	}
+	return v.WithPolicy(nil), nil
+}
+
+// WithPolicy returns a verifier that also demands of every checkpoint the
+// cosignatures of the policy: ErrNotCosigned without them.
+func (v *Verifier) WithPolicy(p *Policy) *Verifier {
+	keys := p.verifiers()
+	for _, k := range v.keys {
+		keys = append(keys, k)
+	}
+	return &Verifier{origin: v.origin, keys: v.keys, policy: p, known: note.VerifierList(keys...)}
 }
 
 // Origin returns the name of the log.
 func (v *Verifier) Origin() string { return v.origin }
 
-// Checkpoint returns size and root of a signed checkpoint, or ErrCheckpoint if
-// it is malformed, of another log, or not signed with the log's key. Lines by
-// other keys are ignored.
+// Checkpoint returns size and root of a signed checkpoint. It is ErrCheckpoint if
+// it is malformed, of another log, or not signed with each of the log's keys, and
+// ErrNotCosigned if the policy is not satisfied. Lines by other keys are ignored.
 func (v *Verifier) Checkpoint(signed []byte) (size uint64, root Hash, err error) {
-	n, err := note.Open(signed, v.keys)
+	n, err := note.Open(signed, v.known)
 	if err != nil {
 		return 0, Hash{}, fmt.Errorf("%w: %w", ErrCheckpoint, err)
 	}
@@ -48,6 +76,14 @@ func (v *Verifier) Checkpoint(signed []byte) (size uint64, root Hash, err error)
 	}
 	if c.origin != v.origin {
 		return 0, Hash{}, fmt.Errorf("%w: of another log", ErrCheckpoint)
+	}
+	for _, k := range v.keys {
+		if !signedBy(n.Sigs, k) {
+			return 0, Hash{}, fmt.Errorf("%w: not signed with the log's key %08x", ErrCheckpoint, k.hash)
+		}
+	}
+	if !v.policy.satisfied(n.Sigs) {
+		return 0, Hash{}, ErrNotCosigned
 	}
 	return c.size, c.root, nil
 }
@@ -129,6 +165,15 @@ func (v *Verifier) Consistent(older, newer []byte, hashes []Hash) error {
 		return fmt.Errorf("size %d: %w", size1, ErrFork)
 	case err != nil:
 		return fmt.Errorf("%w: from %d to %d: %w", ErrProof, size1, size2, err)
+	}
+	return nil
+}
+
+// VerifyConsistency checks, without signatures, that the tree of size2 begins with
+// that of size1 (RFC 6962 section 2.1.2), or returns ErrProof.
+func VerifyConsistency(size1 uint64, root1 Hash, size2 uint64, root2 Hash, hashes []Hash) error {
+	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, size1, size2, byteSlices(hashes), root1[:], root2[:]); err != nil {
+		return fmt.Errorf("%w: %w", ErrProof, err)
 	}
 	return nil
 }

@@ -61,6 +61,7 @@ var errorTable = []tableRow{
 	{ledger.ErrNoEntry, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{ledger.ErrErased, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{ledger.ErrNoSubjectKey, codes.NotFound, "not_found", "there is no such thing for this caller"},
+	{ledger.ErrNotCosigned, codes.Unavailable, "not_cosigned", "the read is recorded but too few witnesses have cosigned the record; nothing was opened; try again with a new request id"},
 	{ledger.ErrNoMapHead, codes.Unavailable, "no_map_head", "the map of events is not written yet; try again later"},
 	{ledger.ErrNoCheckpoint, codes.Unavailable, "recorded_not_signed", "no checkpoint is signed yet; try again later"},
 	{keyguard.ErrSpent, codes.AlreadyExists, "access_spent", "this access was answered before; ask again with a new request id"},

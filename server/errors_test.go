@@ -47,7 +47,7 @@ func TestErrorTable(t *testing.T) {
 func TestErrorsWorthAnotherTry(t *testing.T) {
 	again := []string{
 		"recorded_not_signed", "outcome_unknown", "not_recorded", "closing", "key_service_unavailable", "store_unavailable", "store_busy",
-		"no_map_head",
+		"no_map_head", "not_cosigned",
 	}
 	for _, row := range errorTable {
 		if got, want := row.code == codes.Unavailable, slices.Contains(again, row.reason); got != want {
@@ -61,8 +61,8 @@ func TestErrorsWorthAnotherTry(t *testing.T) {
 var internalErrors = []string{
 	"consent.ErrEncoding", "consent.ErrGranularity", "consent.ErrNoPermit", "consent.ErrSum",
 	"keyguard.ErrLeaf", "keyguard.ErrOutside", "keyguard.ErrProof",
-	"ledger.ErrCheckpoint", "ledger.ErrEnvelope", "ledger.ErrFenced", "ledger.ErrLeaf", "ledger.ErrMapProof", "ledger.ErrNoEnvelopeHead", "ledger.ErrNoHead",
-	"ledger.ErrNoTile", "ledger.ErrPanic", "ledger.ErrPayload", "ledger.ErrProof", "ledger.ErrRequestID", "ledger.ErrWitnessFile",
+	"ledger.ErrAddCheckpoint", "ledger.ErrCheckpoint", "ledger.ErrEnvelope", "ledger.ErrFenced", "ledger.ErrLeaf", "ledger.ErrMapProof", "ledger.ErrNoEnvelopeHead", "ledger.ErrNoHead",
+	"ledger.ErrNoTile", "ledger.ErrPanic", "ledger.ErrPayload", "ledger.ErrPolicy", "ledger.ErrProof", "ledger.ErrRequestID", "ledger.ErrVerifierKey", "ledger.ErrWitnessFile",
 	"release.ErrFormat", "release.ErrOverBudget", "release.ErrPlan", "release.ErrSignature", "release.ErrWindowClosed",
 	"seal.ErrFormat", "seal.ErrKey", "seal.ErrKeyMismatch", "seal.ErrOpen", "seal.ErrPermit", "seal.ErrRefused", "seal.ErrSeries", "seal.ErrSignature",
 	"store.ErrSchemaChanged", "store.ErrSchemaNewer", "store.ErrSchemaPending", "store.ErrURL",

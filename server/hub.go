@@ -51,6 +51,7 @@ type Hub struct {
 	vkey      string
 	sequencer *ledger.Sequencer[*store.Tx]
 	witness   *ledger.WitnessFile // or nil
+	cosigner  *ledger.Cosigner    // or nil
 	mapper    *ledger.Mapper[*store.Tx]
 	mapped    atomic.Int64 // by the hub's clock, unix ns, when a map head was last due
 	consents  *consent.Service[*store.Tx]
@@ -67,8 +68,9 @@ type Hub struct {
 	bufListener    *bufconn.Listener
 	conn           *grpc.ClientConn
 
-	stopping chan struct{}
-	stopOnce sync.Once
+	stopping      chan struct{}
+	stopOnce      sync.Once
+	stopCosigning func() // or nil
 }
 
 // New wires a hub and binds its listeners: after it returns, GRPCAddr and
@@ -113,15 +115,20 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	if err != nil {
 		return fmt.Errorf("making ledger signer: %w", err)
 	}
-	h.vkey = vkey
+	pq, err := signer.AddMLDSA(secrets.mldsa, d.Clock)
+	if err != nil {
+		return fmt.Errorf("making ledger signer: %w", err)
+	}
+	h.vkey = vkey + "\n" + pq
 	if err := d.Store.CreateLedger(ctx, h.cfg.Origin); err != nil {
 		return err
 	}
-	verifier, err := ledger.NewVerifier(vkey)
+	verifier, err := ledger.NewVerifier(h.vkey)
 	if err != nil {
 		return fmt.Errorf("reading own verifier key: %w", err)
 	}
-	if err := h.sequence(ctx, d, signer); err != nil {
+	demanded, err := h.sequence(ctx, d, signer, verifier)
+	if err != nil {
 		return err
 	}
 	h.consents = consent.NewService(consent.Ledger[*store.Tx](h.sequencer), d.Random)
@@ -149,7 +156,7 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 		consent:  &consentService{store: d.Store, consents: h.consents},
 		reading: &readingService{
 			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
-			guard: keyguard.New(d.Store, d.Keys, verifier, d.Clock), reads: newLRU[string, *bucket](10_000),
+			guard: keyguard.New(d.Store, d.Keys, demanded, d.Clock), prove: h.proveRead, reads: newLRU[string, *bucket](10_000),
 		},
 		release: &releaseService{store: d.Store, cap: h.cfg.Release.YearlyCap, clock: d.Clock},
 		audit:   &auditService{store: d.Store, sequencer: h.sequencer, mapper: h.mapper, clock: d.Clock, vkey: vkey},
@@ -159,13 +166,13 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	return h.doors(ctx, services)
 }
 
-// sequence starts the sequencer with all that watches over it.
-func (h *Hub) sequence(ctx context.Context, d Deps, signer ledger.Signer) error {
+// sequence starts the sequencer with all that watches over it, and returns what
+// the keeper of keys demands of a record.
+func (h *Hub) sequence(ctx context.Context, d Deps, signer ledger.Signer, verifier *ledger.Verifier) (demanded *ledger.Verifier, err error) {
 	opt := ledger.Options{Now: d.Clock, Rand: d.Random, Logger: d.Log, Sealed: true}
 	if path := h.cfg.Ledger.SelfWitness; path != "" {
-		var err error
 		if h.witness, err = ledger.OpenWitnessFile(path, h.cfg.Origin); err != nil {
-			return err
+			return nil, err
 		}
 		opt.Witness = h.witness
 		if size, _, err := h.witness.Recall(); err == nil && size == 0 {
@@ -176,10 +183,50 @@ func (h *Hub) sequence(ctx context.Context, d Deps, signer ledger.Signer) error 
 	} else {
 		d.Log.LogAttrs(ctx, slog.LevelWarn, "no witness file: a store that was set back before a start is not noticed")
 	}
+	policy, err := h.cfg.Ledger.policy()
+	if err != nil {
+		return nil, err
+	}
+	if policy != nil {
+		h.cosigner = ledger.NewCosigner(ledger.CosignerConfig{
+			Store: d.Store, Verifier: verifier, Policy: policy, Client: &http.Client{Timeout: witnessTimeout}, Logger: d.Log,
+			Fail: func(err error) { h.sequencer.Fail(err) },
+		})
+		opt.Published = h.cosigner.Notify
+	}
+	demanded = verifier
+	if h.cfg.Ledger.ReleaseRequires == requireCosigned {
+		demanded = verifier.WithPolicy(policy)
+	}
 	h.sequencer = ledger.NewSequencer(ledger.Store[*store.Tx](d.Store), signer, opt)
 	h.mapper = ledger.NewMapper(ledger.Store[*store.Tx](d.Store), h.sequencer)
 	h.mapped.Store(d.Clock().UnixNano())
-	return nil
+	if h.cosigner != nil {
+		var cosigning context.Context
+		cosigning, h.stopCosigning = context.WithCancel(context.Background())
+		go h.cosigner.Run(cosigning)
+	}
+	return demanded, nil
+}
+
+// witnessTimeout bounds one question to a witness.
+const witnessTimeout = 5 * time.Second
+
+// proveRead returns the proof that the keeper of keys demands of a read's record:
+// under the newest checkpoint, or under one that is cosigned, as soon as there is
+// one and at most for so long as the configuration says.
+func (h *Hub) proveRead(ctx context.Context, index uint64) ([]byte, error) {
+	prover := ledger.NewProver(h.store)
+	if h.cfg.Ledger.ReleaseRequires != requireCosigned {
+		return prover.TLogProof(ctx, index)
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Ledger.CosignTimeout)
+	defer cancel()
+	note, err := h.cosigner.Await(ctx, index)
+	if err != nil {
+		return nil, err
+	}
+	return prover.TLogProofUnder(ctx, index, note)
 }
 
 type services struct {
@@ -202,7 +249,8 @@ func (s services) register(to *grpc.Server) {
 	wattveilv1.RegisterSessionServiceServer(to, s.session)
 }
 
-// VerifierKey is the ledger's public key as a signed note's vkey.
+// VerifierKey is the ledger's public keys as signed notes' vkeys, Ed25519 and
+// ML-DSA-44, one a line.
 func (h *Hub) VerifierKey() string { return h.vkey }
 
 // tick is how often a serving hub looks for days to close and consents to end.
@@ -330,6 +378,9 @@ func (h *Hub) Close() {
 	if h.committer != nil {
 		h.committer.close()
 		h.committer = nil
+	}
+	if h.stopCosigning != nil {
+		h.stopCosigning()
 	}
 	if h.sequencer != nil {
 		h.sequencer.Close()

@@ -1,8 +1,12 @@
 package server
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/wattveil/wattveil/ledger"
 )
 
 // LedgerConfig says how the ledger is kept and watched.
@@ -15,13 +19,34 @@ type LedgerConfig struct {
 	// MapEvery is how often the ledger records how every household's chain of
 	// events ends, if any has grown; 2 s if zero.
 	MapEvery time.Duration `yaml:"map_every"`
+	// ReleaseRequires says what the keeper of keys demands of the record of a read
+	// before it hands out a key: "signed", the default, or "cosigned" as the policy
+	// says. While too few witnesses cosign, nobody reads.
+	ReleaseRequires string `yaml:"release_requires"`
+	// Policy is a file of c2sp.org/tlog-policy: whose cosignatures are collected,
+	// and which of them suffice.
+	Policy string `yaml:"policy"`
+	// CosignTimeout is how long a read waits for cosignatures; 5 s if zero.
+	CosignTimeout time.Duration `yaml:"cosign_timeout"`
 }
+
+// What ReleaseRequires may be.
+const (
+	requireSigned   = "signed"
+	requireCosigned = "cosigned"
+)
 
 const selfWitnessName = "ledger.witness"
 
 func (l *LedgerConfig) setDefaults() {
 	if l.MapEvery == 0 {
 		l.MapEvery = 2 * time.Second
+	}
+	if l.ReleaseRequires == "" {
+		l.ReleaseRequires = requireSigned
+	}
+	if l.CosignTimeout == 0 {
+		l.CosignTimeout = 5 * time.Second
 	}
 }
 
@@ -33,11 +58,39 @@ func (l *LedgerConfig) resolve(dir string) {
 	if !filepath.IsAbs(l.SelfWitness) {
 		l.SelfWitness = filepath.Join(dir, l.SelfWitness)
 	}
+	if l.Policy != "" && !filepath.IsAbs(l.Policy) {
+		l.Policy = filepath.Join(dir, l.Policy)
+	}
 }
 
 func (l LedgerConfig) problem() string {
 	if l.MapEvery < 100*time.Millisecond || l.MapEvery > time.Hour {
 		return "ledger.map_every must be between 100ms and 1h"
 	}
+	if l.ReleaseRequires != requireSigned && l.ReleaseRequires != requireCosigned {
+		return "ledger.release_requires must be signed or cosigned"
+	}
+	if l.ReleaseRequires == requireCosigned && l.Policy == "" {
+		return "ledger.release_requires: cosigned needs ledger.policy"
+	}
+	if l.CosignTimeout < 10*time.Millisecond || l.CosignTimeout > 30*time.Second {
+		return "ledger.cosign_timeout must be between 10ms and 30s"
+	}
 	return ""
+}
+
+// policy reads the witness policy; nil if none is named.
+func (l LedgerConfig) policy() (*ledger.Policy, error) {
+	if l.Policy == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(l.Policy)
+	if err != nil {
+		return nil, fmt.Errorf("%w: ledger.policy: %w", ErrConfig, err)
+	}
+	p, err := ledger.ParsePolicy(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: ledger.policy: %w", ErrConfig, err)
+	}
+	return p, nil
 }

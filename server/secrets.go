@@ -17,7 +17,8 @@ const hubKey = "hub"
 // secrets are the hub's own: made once, wrapped by the key service, kept in the
 // store.
 type secrets struct {
-	ledger  []byte             // seed of the key that signs checkpoints
+	ledger  []byte             // seed of the Ed25519 key that signs checkpoints
+	mldsa   []byte             // seed of the ML-DSA-44 key that signs them too
 	release ed25519.PrivateKey // signs releases
 	batches []byte             // keys the content hash of batches
 	codes   []byte             // keys the hash of letter codes
@@ -47,14 +48,14 @@ func loadSecrets(ctx context.Context, s *store.Store, keys seal.Wrapper, random 
 		}
 		return out[0], nil
 	}
-	var raw [4][]byte
-	for i, name := range []string{"ledger-signing", "release-signing", "batch-hash", "letter-codes"} {
+	var raw [5][]byte
+	for i, name := range []string{"ledger-signing", "release-signing", "batch-hash", "letter-codes", "ledger-signing-mldsa"} {
 		var err error
 		if raw[i], err = load(name); err != nil {
 			return nil, err
 		}
 	}
-	return &secrets{ledger: raw[0], release: ed25519.NewKeyFromSeed(raw[1]), batches: raw[2], codes: raw[3]}, nil
+	return &secrets{ledger: raw[0], release: ed25519.NewKeyFromSeed(raw[1]), batches: raw[2], codes: raw[3], mldsa: raw[4]}, nil
 }
 
 func makeSecret(ctx context.Context, s *store.Store, keys seal.Wrapper, random io.Reader, name string, clock Clock) error {

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -481,6 +482,12 @@ func (d *demo) verify(ctx context.Context) error {
 	return nil
 }
 
+// firstLine is the Ed25519 key of a ledger's keys: short enough to be shown.
+func firstLine(keys string) string {
+	first, _, _ := strings.Cut(keys, "\n")
+	return first
+}
+
 // stay keeps the hub up for a person to look at: one request waits for an
 // answer, and a fresh letter code opens the household's page.
 func (d *demo) stay(ctx context.Context) error {
@@ -508,7 +515,7 @@ func (d *demo) stay(ctx context.Context) error {
 		out = d.cmd.ErrOrStderr()
 	}
 	fmt.Fprintf(out, "\nThe portal is at http://%s/ — sign in with the letter code %s\nThe ledger's public files: http://%s/checkpoint\nVerify them: wattveil verify log --key '%s' http://%s\nCtrl-C stops the hub.\n",
-		d.rig.hub.HTTPAddr(), code.GetLetterCode(), d.rig.hub.HTTPAddr(), d.rig.hub.VerifierKey(), d.rig.hub.HTTPAddr())
+		d.rig.hub.HTTPAddr(), code.GetLetterCode(), d.rig.hub.HTTPAddr(), firstLine(d.rig.hub.VerifierKey()), d.rig.hub.HTTPAddr())
 	// From here on the clock runs: sessions end, permits expire.
 	every := time.NewTicker(time.Second)
 	defer every.Stop()

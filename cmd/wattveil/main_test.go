@@ -134,7 +134,7 @@ func TestMisuse(t *testing.T) {
 		{[]string{"verify"}, "not set"},
 		{[]string{"verify", "bogus"}, `unknown command "bogus"`},
 		{[]string{"verify", "log", "."}, `"key" not set`},
-		{[]string{"verify", "log", "--key", "a+b+c", "."}, "malformed verifier id"},
+		{[]string{"verify", "log", "--key", "a+b+c", "."}, "not a verifier key"},
 		{[]string{"verify", "log", "--key", "none.vkey", "."}, "no such file"},
 		{[]string{"verify", "proof", "--key", "main.go"}, "[receipt payload] is required"},
 		{[]string{"verify", "proof", "--key", "main.go", "--receipt", "main.go", "--payload", "main.go"}, "[payload nonce proof]"},

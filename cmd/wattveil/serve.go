@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,7 +47,10 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			defer hub.Close()
-			fmt.Fprintf(cmd.OutOrStdout(), "gRPC %s\nHTTP %s\nledger %s\n", hub.GRPCAddr(), hub.HTTPAddr(), hub.VerifierKey())
+			fmt.Fprintf(cmd.OutOrStdout(), "gRPC %s\nHTTP %s\n", hub.GRPCAddr(), hub.HTTPAddr())
+			for key := range strings.Lines(hub.VerifierKey()) {
+				fmt.Fprintf(cmd.OutOrStdout(), "ledger %s\n", strings.TrimSpace(key))
+			}
 			return hub.Serve(cmd.Context())
 		},
 	}

@@ -120,10 +120,16 @@ func (h *hubProcess) listen(stdout io.Reader) {
 	said := map[string]string{}
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		what, value, _ := strings.Cut(lines.Text(), " ")
-		if said[what] = value; what == "ledger" {
-			h.grpc, h.http, h.vkey = said["gRPC"], said["HTTP"], value
-			close(h.ready)
+		first := said[what] == ""
+		if said[what] = value; what != "ledger" {
+			continue
 		}
+		if first { // Ed25519; ML-DSA-44 follows
+			h.vkey = value
+			continue
+		}
+		h.grpc, h.http, h.vkey = said["gRPC"], said["HTTP"], h.vkey+"\n"+value
+		close(h.ready)
 	}
 	h.result = h.cmd.Wait()
 	_ = h.lifeline.Close()

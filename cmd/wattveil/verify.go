@@ -20,26 +20,52 @@ func verifyCommand() *cobra.Command {
 	cmd := group("verify", "Check what a hub says, without trusting it",
 		"  wattveil verify log --key hub.vkey https://hub.example", verifyLogCommand(), verifyProofCommand())
 	cmd.Long = "Check what a hub says, without trusting it. Exit code 1 and the index of the first bad record if it does not hold."
-	cmd.PersistentFlags().String("key", "", "the ledger's verifier key (NAME+HASH+KEY), or a file that holds it")
+	cmd.PersistentFlags().String("key", "", "the ledger's verifier keys (NAME+HASH+KEY, one a line), or a file that holds them")
+	cmd.PersistentFlags().String("policy", "", "file of c2sp.org/tlog-policy: whose cosignatures every checkpoint must carry")
 	if err := cmd.MarkPersistentFlagRequired("key"); err != nil {
 		panic(err) // the flag was defined a line above
 	}
 	return cmd
 }
 
+// verifierOf returns the verifier that --key and --policy describe.
 func verifierOf(cmd *cobra.Command) (*ledger.Verifier, error) {
 	key, err := cmd.Flags().GetString("key")
 	if err != nil {
 		return nil, err
 	}
-	if !strings.Contains(key, "+") {
-		b, err := os.ReadFile(key)
-		if err != nil {
-			return nil, fmt.Errorf("reading verifier key: %w", err)
-		}
-		key = string(b)
+	if key, err = keyText(key); err != nil {
+		return nil, err
 	}
-	return ledger.NewVerifier(strings.TrimSpace(key))
+	v, err := ledger.NewVerifier(key)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := cmd.Flags().GetString("policy")
+	if err != nil || policy == "" {
+		return v, err
+	}
+	text, err := os.ReadFile(policy)
+	if err != nil {
+		return nil, fmt.Errorf("reading witness policy: %w", err)
+	}
+	p, err := ledger.ParsePolicy(text)
+	if err != nil {
+		return nil, err
+	}
+	return v.WithPolicy(p), nil
+}
+
+// keyText returns verifier keys that were given as they are, or as a file.
+func keyText(key string) (string, error) {
+	if strings.Contains(key, "+") {
+		return key, nil
+	}
+	b, err := os.ReadFile(key)
+	if err != nil {
+		return "", fmt.Errorf("reading verifier key: %w", err)
+	}
+	return string(b), nil
 }
 
 // verdict is what verify prints with --json.

@@ -1,0 +1,130 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/ledger/witness"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server/store/storetest"
+)
+
+// watched is a town whose reads need the cosignatures of two of two witnesses, each
+// a real one over HTTP that can be taken away.
+type watched struct {
+	*town
+	down [2]atomic.Bool
+}
+
+// newWatched starts witnesses before the hub: they learn its keys from the first
+// start of an unwatched hub over the same store.
+func newWatched(t *testing.T) *watched {
+	t.Helper()
+	w := &watched{town: newTown(t, onSQLite(t))}
+	var policy strings.Builder
+	for i := range w.down {
+		keys, err := ledger.NewWitnessKeys(fmt.Sprintf("w%d.example", i), bytes.Repeat([]byte{byte(2*i + 1)}, 32), bytes.Repeat([]byte{byte(2*i + 2)}, 32), w.clock.now)
+		ok(t, err)
+		wit, err := witness.New(t.TempDir(), keys, []string{w.hub.VerifierKey()})
+		ok(t, err)
+		srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if w.down[i].Load() {
+				http.Error(rw, "down", http.StatusBadGateway)
+				return
+			}
+			wit.Handler().ServeHTTP(rw, r)
+		}))
+		t.Cleanup(srv.Close)
+		for j, k := range keys {
+			fmt.Fprintf(&policy, "witness w%d-%d %s %s\n", i, j, k.VerifierKey(), srv.URL)
+		}
+	}
+	policy.WriteString("group q all w0-0 w0-1 w1-0 w1-1\nquorum q\n")
+	path := filepath.Join(t.TempDir(), "policy")
+	ok(t, os.WriteFile(path, []byte(policy.String()), 0o600))
+	w.cfg.Ledger.Policy, w.cfg.Ledger.ReleaseRequires, w.cfg.Ledger.CosignTimeout = path, requireCosigned, 10*time.Second
+	w.restart()
+	return w
+}
+
+// A read waits for the witnesses, and its receipt carries their word, Ed25519 and
+// ML-DSA-44. While one of them is away nothing is opened, though everything else
+// goes on; the record of the read stays, and its key is never handed out.
+func TestCosignedReads(t *testing.T) {
+	w := newWatched(t)
+	family, _ := w.signIn(w.homes[home])
+	w.keep(batch("b-1", day(home, yesterday, 100)))
+	id := w.granted(family, "ask-1", terms())
+	got, err := w.recipient.ReadSeries(t.Context(), reading("r-1", id))
+	ok(t, err)
+	policy, err := w.cfg.Ledger.policy()
+	ok(t, err)
+	r := got.GetReceipt()
+	if _, err := w.verifier().WithPolicy(policy).Proof(r.GetPayload(), ledger.Hash(r.GetNonce()), []byte(r.GetProof())); err != nil {
+		t.Errorf("the receipt: %v", err)
+	}
+
+	w.down[1].Store(true)
+	w.cfg.Ledger.CosignTimeout = 300 * time.Millisecond
+	w.restart()
+	_, err = w.recipient.ReadSeries(t.Context(), reading("r-2", id))
+	refused(t, err, codes.Unavailable, "not_cosigned")
+	family, _ = w.signIn(w.homes[home])
+	_, err = family.ReadOwnSeries(t.Context(), &wattveilv1.ReadOwnSeriesRequest{From: yesterday.Unix(), Until: morning.Unix()})
+	refused(t, err, codes.Unavailable, "not_cosigned")
+	w.keep(batch("b-2", day(nextDoor, yesterday, 100)))
+	if n := len(w.events(w.recipient, string(ledger.KindAccess))); n != 2 {
+		t.Errorf("%d reads are recorded, want both", n)
+	}
+	w.down[1].Store(false)
+	_, err = w.recipient.ReadSeries(t.Context(), reading("r-2", id))
+	refused(t, err, codes.AlreadyExists, "request_id_used")
+	w.cfg.Ledger.CosignTimeout = 10 * time.Second
+	w.restart()
+	_, err = w.recipient.ReadSeries(t.Context(), reading("r-3", id))
+	ok(t, err)
+}
+
+// A store that was set back together with every memory of this machine is found by
+// its witnesses, who have seen more.
+func TestBehindTheWitnesses(t *testing.T) {
+	w := newWatched(t)
+	family, _ := w.signIn(w.homes[home])
+	w.keep(batch("b-1", day(home, yesterday, 100)))
+	tamper := storetest.OpenTamper(t, w.cfg.Store)
+	tamper.Save(t)
+	id := w.granted(family, "ask-1", terms())
+	_, err := w.recipient.ReadSeries(t.Context(), reading("r-1", id))
+	ok(t, err)
+	w.stop()
+	tamper.SetBack(t)
+	hub, err := New(t.Context(), w.cfg, Deps{Store: w.store, Keys: w.keys, Clock: w.clock.now, Random: rand.Reader, Log: w.log.logger()})
+	if errors.Is(err, ledger.ErrRollback) {
+		return // found while starting
+	}
+	ok(t, err)
+	defer hub.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for hub.sequencer.Failure() == nil && ctx.Err() == nil {
+		runtime.Gosched()
+	}
+	if err := hub.sequencer.Failure(); !errors.Is(err, ledger.ErrRollback) {
+		t.Errorf("the hub goes on: %v", err)
+	}
+}
