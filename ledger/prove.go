@@ -98,3 +98,31 @@ func Prove(ctx context.Context, r Reader, index, size uint64) ([]Hash, error) {
 func TLogProof(ctx context.Context, r Reader, index uint64) ([]byte, error) {
 	return NewProver(r).TLogProof(ctx, index)
 }
+
+// TreeRoot returns the root of the log as it was at a size.
+func TreeRoot(ctx context.Context, r Reader, size uint64) (Hash, error) {
+	tree := ranges.NewEmptyRange(0)
+	for from := uint64(0); from < size; from += TileWidth {
+		leaves, err := r.ReadLeaves(ctx, from, min(from+TileWidth, size))
+		if err != nil {
+			return Hash{}, fmt.Errorf("reading leaves: %w", err)
+		}
+		for _, l := range leaves {
+			h := l.Hash()
+			if err := tree.Append(h[:], nil); err != nil {
+				return Hash{}, err
+			}
+		}
+	}
+	if tree.End() != size {
+		return Hash{}, ErrNoEntry
+	}
+	if size == 0 {
+		return EmptyRoot(), nil
+	}
+	root, err := tree.GetRootHash(nil)
+	if err != nil {
+		return Hash{}, err
+	}
+	return Hash(root), nil
+}

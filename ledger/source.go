@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // TileSource is where VerifyLog reads a log from. Fetch returns the resource
@@ -23,7 +24,7 @@ type TileSource interface {
 const maxResource = 1 << 17
 
 func absent(path string) error {
-	if path == checkpointPath {
+	if path == checkpointPath || strings.HasPrefix(path, historyFolder+"/") {
 		return ErrNoCheckpoint
 	}
 	return ErrNoTile
@@ -107,3 +108,51 @@ func (s readerSource) Fetch(ctx context.Context, path string) ([]byte, error) {
 	b, _, err := s.tree.resource(ctx, path)
 	return b, err
 }
+
+// SourceReader returns a reader of what a source serves, for a Prover: what is proved
+// from it must be checked against signed checkpoints. It reads tiles and leaves
+// alone; its other methods find nothing.
+func SourceReader(src TileSource) Reader { return sourceReader{src} }
+
+type sourceReader struct{ src TileSource }
+
+func (s sourceReader) Checkpoint(ctx context.Context) ([]byte, error) {
+	return s.src.Fetch(ctx, checkpointPath)
+}
+
+func (s sourceReader) CheckpointAt(ctx context.Context, size uint64) ([]byte, error) {
+	return s.src.Fetch(ctx, historyPath(size))
+}
+
+func (sourceReader) Checkpoints(context.Context, uint64, int) ([][]byte, error) { return nil, nil }
+
+func (s sourceReader) ReadTile(ctx context.Context, level int, n uint64) ([]byte, error) {
+	return s.src.Fetch(ctx, tilePath(level, n, TileWidth))
+}
+
+// ReadLeaves reads within one bundle, which is all that trees ask for.
+func (s sourceReader) ReadLeaves(ctx context.Context, from, until uint64) ([]Leaf, error) {
+	w := walk{src: s.src}
+	n := from / TileWidth
+	b, _, err := w.fetch(ctx, entriesLevel, n, int(min(TileWidth, until-n*TileWidth)))
+	if errors.Is(err, ErrNoTile) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var leaves []Leaf
+	for index := n * TileWidth; index < until && len(b) >= 2+LeafSize; index++ {
+		leaf, err := ParseLeaf(b[2 : 2+LeafSize])
+		if err != nil {
+			break // VerifyLog names it
+		}
+		if index >= from {
+			leaves = append(leaves, leaf)
+		}
+		b = b[2+LeafSize:]
+	}
+	return leaves, nil
+}
+
+func (sourceReader) ReadEntry(context.Context, uint64) (Entry, error) { return Entry{}, ErrErased }

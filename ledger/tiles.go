@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -90,6 +91,8 @@ func (t *tree) resource(ctx context.Context, path string) (b []byte, whole int, 
 // TileHandler serves the log as c2sp.org/tlog-tiles:
 //
 //	GET /checkpoint                     the newest signed checkpoint
+//	GET /checkpoints/<size>             an earlier one
+//	GET /checkpoints?after=<size>       sizes of the earlier ones, one a line, at most 1000
 //	GET /tile/<L>/<N>[.p/<W>]           hashes
 //	GET /tile/entries/<N>[.p/<W>]       leaves
 //
@@ -108,6 +111,20 @@ func TileHandler(r Reader) http.Handler {
 		w.Header().Set("Cache-Control", "no-cache")
 		serve(w, "text/plain; charset=utf-8", b, err)
 	})
+	mux.HandleFunc("GET /checkpoints/{size}", func(w http.ResponseWriter, req *http.Request) {
+		size, ok := parseSize(req.PathValue("size"))
+		b, err := []byte(nil), error(ErrNoCheckpoint)
+		if ok {
+			b, err = r.CheckpointAt(req.Context(), size)
+		}
+		w.Header().Set("Cache-Control", "no-cache") // cosignatures may be added
+		serve(w, "text/plain; charset=utf-8", b, err)
+	})
+	mux.HandleFunc("GET /checkpoints", func(w http.ResponseWriter, req *http.Request) {
+		b, err := history(req.Context(), r, req.URL.Query().Get("after"))
+		w.Header().Set("Cache-Control", "no-cache")
+		serve(w, "text/plain; charset=utf-8", b, err)
+	})
 	mux.HandleFunc("GET /tile/", func(w http.ResponseWriter, req *http.Request) {
 		b, whole, err := t.resource(req.Context(), strings.TrimPrefix(req.URL.Path, "/"))
 		if err == nil && len(b) != whole {
@@ -119,6 +136,38 @@ func TileHandler(r Reader) http.Handler {
 		serve(w, "application/octet-stream", b, err)
 	})
 	return mux
+}
+
+// parseSize reads a number as this package writes it.
+func parseSize(s string) (uint64, bool) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	return n, err == nil && strconv.FormatUint(n, 10) == s
+}
+
+// sizesPerAnswer bounds a part of the history.
+const sizesPerAnswer = 1000
+
+// history lists the sizes of the checkpoints after one, given as text; empty means
+// from the first on.
+func history(ctx context.Context, r Reader, after string) ([]byte, error) {
+	from, ok := parseSize(after)
+	if !ok && after != "" {
+		return nil, ErrNoCheckpoint
+	}
+	notes, err := r.Checkpoints(ctx, from, sizesPerAnswer)
+	if err != nil {
+		return nil, err
+	}
+	var b []byte
+	for _, note := range notes {
+		c, err := readCheckpoint(note)
+		if err != nil {
+			return nil, err
+		}
+		b = strconv.AppendUint(b, c.size, 10)
+		b = append(b, '\n')
+	}
+	return b, nil
 }
 
 func serve(w http.ResponseWriter, contentType string, b []byte, err error) {

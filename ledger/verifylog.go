@@ -152,7 +152,11 @@ func (w *walk) bundle(ctx context.Context, n uint64) error {
 	width := int(min(TileWidth, w.size-first))
 	b, cut, err := w.fetch(ctx, entriesLevel, n, width)
 	if errors.Is(err, ErrNoTile) {
-		return &Violation{Index: first, What: tilePath(entriesLevel, n, width) + " is missing"}
+		there, err := w.reaches(ctx, n, width)
+		if err != nil {
+			return err
+		}
+		return &Violation{Index: first + uint64(there), What: tilePath(entriesLevel, n, width) + " is missing"}
 	}
 	if err != nil {
 		return err
@@ -174,6 +178,26 @@ func (w *walk) bundle(ctx context.Context, n uint64) error {
 		return &Violation{Index: first + uint64(width), What: tilePath(entriesLevel, n, width) + " holds more than the log"}
 	}
 	return nil
+}
+
+// reaches returns how many leaves of a bundle that is missing are there all the
+// same: a log that renders its files from rows serves every bundle up to the first
+// row that is gone.
+func (w *walk) reaches(ctx context.Context, n uint64, width int) (int, error) {
+	there, missing := 0, width
+	for missing-there > 1 {
+		middle := (there + missing) / 2
+		_, err := w.src.Fetch(ctx, tilePath(entriesLevel, n, middle))
+		switch {
+		case errors.Is(err, ErrNoTile):
+			missing = middle
+		case err != nil:
+			return 0, fmt.Errorf("reading log: %w", err)
+		default:
+			there = middle
+		}
+	}
+	return there, nil
 }
 
 func (w *walk) leaf(ctx context.Context, index uint64, b []byte) error {

@@ -50,6 +50,8 @@ func (h *Hub) routes(api, pages http.Handler) []Route {
 		{"/v1/", guardMatrix, api},
 		{"GET /openapi.json", guardPublic, http.HandlerFunc(serveOpenAPI)},
 		{"GET /checkpoint", guardPublic, ledger.TileHandler(h.store)},
+		{"GET /checkpoints", guardPublic, ledger.TileHandler(h.store)},
+		{"GET /checkpoints/", guardPublic, ledger.TileHandler(h.store)},
 		{"GET /tile/", guardPublic, ledger.TileHandler(h.store)},
 		{"GET /healthz", guardPublic, http.HandlerFunc(serveAlive)},
 		{"GET /readyz", guardPublic, http.HandlerFunc(h.serveReady)},

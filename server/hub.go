@@ -68,9 +68,9 @@ type Hub struct {
 	bufListener    *bufconn.Listener
 	conn           *grpc.ClientConn
 
-	stopping      chan struct{}
-	stopOnce      sync.Once
-	stopCosigning func() // or nil
+	stopping     chan struct{}
+	stopOnce     sync.Once
+	stopWatching func() // or nil
 }
 
 // New wires a hub and binds its listeners: after it returns, GRPCAddr and
@@ -201,12 +201,34 @@ func (h *Hub) sequence(ctx context.Context, d Deps, signer ledger.Signer, verifi
 	h.sequencer = ledger.NewSequencer(ledger.Store[*store.Tx](d.Store), signer, opt)
 	h.mapper = ledger.NewMapper(ledger.Store[*store.Tx](d.Store), h.sequencer)
 	h.mapped.Store(d.Clock().UnixNano())
+	var watching context.Context
+	watching, h.stopWatching = context.WithCancel(context.Background())
 	if h.cosigner != nil {
-		var cosigning context.Context
-		cosigning, h.stopCosigning = context.WithCancel(context.Background())
-		go h.cosigner.Run(cosigning)
+		go h.cosigner.Run(watching)
+	}
+	if dir := h.cfg.Ledger.Export; dir != "" {
+		go h.export(watching, ledger.NewExporter(d.Store, dir))
 	}
 	return demanded, nil
+}
+
+// export copies the log to a directory until ctx ends. It is in nobody's way: what
+// fails is said, and tried again.
+func (h *Hub) export(ctx context.Context, e *ledger.Exporter) {
+	every := time.NewTicker(h.cfg.Ledger.ExportEvery)
+	defer every.Stop()
+	for {
+		if h.sequencer.Failure() == nil {
+			if _, err := e.Export(ctx); err != nil && ctx.Err() == nil {
+				h.log.LogAttrs(ctx, slog.LevelError, "exporting the ledger", slog.String("cause", err.Error()))
+			}
+		}
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // witnessTimeout bounds one question to a witness.
@@ -379,8 +401,8 @@ func (h *Hub) Close() {
 		h.committer.close()
 		h.committer = nil
 	}
-	if h.stopCosigning != nil {
-		h.stopCosigning()
+	if h.stopWatching != nil {
+		h.stopWatching()
 	}
 	if h.sequencer != nil {
 		h.sequencer.Close()

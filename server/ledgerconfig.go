@@ -26,6 +26,10 @@ type LedgerConfig struct {
 	// Policy is a file of c2sp.org/tlog-policy: whose cosignatures are collected,
 	// and which of them suffice.
 	Policy string `yaml:"policy"`
+	// Export is a directory that the log is copied to, for mirrors and servers of
+	// static files, every ExportEvery; none if empty, 10 s if zero.
+	Export      string        `yaml:"export"`
+	ExportEvery time.Duration `yaml:"export_every"`
 	// CosignTimeout is how long a read waits for cosignatures; 5 s if zero.
 	CosignTimeout time.Duration `yaml:"cosign_timeout"`
 }
@@ -45,6 +49,9 @@ func (l *LedgerConfig) setDefaults() {
 	if l.ReleaseRequires == "" {
 		l.ReleaseRequires = requireSigned
 	}
+	if l.ExportEvery == 0 {
+		l.ExportEvery = 10 * time.Second
+	}
 	if l.CosignTimeout == 0 {
 		l.CosignTimeout = 5 * time.Second
 	}
@@ -58,8 +65,10 @@ func (l *LedgerConfig) resolve(dir string) {
 	if !filepath.IsAbs(l.SelfWitness) {
 		l.SelfWitness = filepath.Join(dir, l.SelfWitness)
 	}
-	if l.Policy != "" && !filepath.IsAbs(l.Policy) {
-		l.Policy = filepath.Join(dir, l.Policy)
+	for _, p := range []*string{&l.Policy, &l.Export} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
 	}
 }
 
@@ -72,6 +81,9 @@ func (l LedgerConfig) problem() string {
 	}
 	if l.ReleaseRequires == requireCosigned && l.Policy == "" {
 		return "ledger.release_requires: cosigned needs ledger.policy"
+	}
+	if l.ExportEvery < time.Second || l.ExportEvery > 24*time.Hour {
+		return "ledger.export_every must be between 1s and 24h"
 	}
 	if l.CosignTimeout < 10*time.Millisecond || l.CosignTimeout > 30*time.Second {
 		return "ledger.cosign_timeout must be between 10ms and 30s"

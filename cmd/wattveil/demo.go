@@ -113,7 +113,7 @@ func (f *demoFlags) run(cmd *cobra.Command) (err error) {
 
 	d := &demo{rig: rig, cmd: cmd, flags: f, say: say}
 	d.report = demoReport{Refused: map[string]uint64{}, Releases: []demoRelease{}, Store: rig.storeName, KeyService: "local keyring"}
-	for _, step := range []func(context.Context) error{d.load, d.register, d.ingest, d.collect, d.consent, d.verify} {
+	for _, step := range []func(context.Context) error{d.load, d.register, d.ingest, d.collect, d.consent, d.complete, d.verify} {
 		if err := step(ctx); err != nil {
 			return err
 		}

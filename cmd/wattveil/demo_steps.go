@@ -56,6 +56,7 @@ type demo struct {
 	hidden map[string]*wattveilv1.CreatedHousehold // by usage point
 
 	envelopeKeys []ledger.EnvelopePrivateKey // the regulator's
+	household    *restClient                 // the one that was asked
 
 	// sent is what the hub accepted, by usage point and UTC half-hour: what this
 	// client needs to judge the published curves.
@@ -353,6 +354,7 @@ func (d *demo) consent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.household = household
 	granted := &wattveilv1.GrantConsentResponse{}
 	if err := household.call(ctx, http.MethodPost, "/v1/consents/"+asked.GetConsentId()+"/grant", &wattveilv1.GrantConsentRequest{RequestId: "grant-1"}, granted); err != nil {
 		return fmt.Errorf("granting: %w", err)

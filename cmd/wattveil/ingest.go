@@ -36,7 +36,8 @@ const patience = 10 * time.Minute
 
 func ingestCommand() *cobra.Command {
 	var f normFlags
-	var hub, cert, key, ca, runID, refusals string
+	var to hubFlags
+	var runID, refusals string
 	cmd := &cobra.Command{
 		Use:   "ingest --hub ADDR --norm NAME FILE…",
 		Short: "Stream files of a norm to a hub",
@@ -50,16 +51,9 @@ func ingestCommand() *cobra.Command {
 			if _, err := f.options(); err != nil {
 				return err
 			}
-			tlsConfig, err := clientTLS(cert, key, ca)
+			conn, err := to.dial(cmd)
 			if err != nil {
 				return err
-			}
-			if err := greet(cmd.Context(), hub, tlsConfig); err != nil {
-				return fmt.Errorf("greeting the hub: %w", err)
-			}
-			conn, err := dial(hub, tlsConfig)
-			if err != nil {
-				return fmt.Errorf("connecting: %w", err)
 			}
 			defer conn.Close()
 			if runID == "" {
@@ -118,17 +112,9 @@ func ingestCommand() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&hub, "hub", "", "the hub's gRPC address, host:port")
-	cmd.Flags().StringVar(&cert, "cert", "", "the utility's client certificate (PEM)")
-	cmd.Flags().StringVar(&key, "key", "", "its key (PEM)")
-	cmd.Flags().StringVar(&ca, "ca", "", "the hub's certificate authority (PEM)")
+	to.add(cmd, "the utility's", "key")
 	cmd.Flags().StringVar(&runID, "run", "", "go on with an interrupted run")
 	cmd.Flags().StringVar(&refusals, "refusals", "", "append every refused interval to this file: usage point, register, start, reason")
-	for _, name := range []string{"hub", "cert", "key", "ca"} {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err) // the flag was defined above
-		}
-	}
 	return cmd
 }
 

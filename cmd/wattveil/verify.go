@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,7 +20,8 @@ import (
 
 func verifyCommand() *cobra.Command {
 	cmd := group("verify", "Check what a hub says, without trusting it",
-		"  wattveil verify log --key hub.vkey https://hub.example", verifyLogCommand(), verifyProofCommand())
+		"  wattveil verify log --key hub.vkey --url https://hub.example", verifyLogCommand(), verifyProofCommand(),
+		verifyHouseholdCommand(), verifyConsistencyCommand(), verifyEquivocationCommand(), verifyAuditCommand())
 	cmd.Long = "Check what a hub says, without trusting it. Exit code 1 and the index of the first bad record if it does not hold."
 	cmd.PersistentFlags().String("key", "", "the ledger's verifier keys (NAME+HASH+KEY, one a line), or a file that holds them")
 	cmd.PersistentFlags().String("policy", "", "file of c2sp.org/tlog-policy: whose cosignatures every checkpoint must carry")
@@ -92,48 +95,198 @@ func (v verdict) deliver(cmd *cobra.Command, words string) error {
 	return nil
 }
 
+// logFlags say where a ledger's public files are.
+type logFlags struct{ dir, url string }
+
+func (f *logFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.dir, "dir", "", "directory of a ledger's public files")
+	cmd.Flags().StringVar(&f.url, "url", "", "address of a hub, or of a server of its ledger's public files")
+	cmd.MarkFlagsMutuallyExclusive("dir", "url")
+}
+
+// source returns where the ledger is to be read from; nil if it was not said.
+func (f *logFlags) source() (ledger.TileSource, error) {
+	switch {
+	case f.dir != "":
+		if _, err := os.Stat(f.dir); err != nil {
+			return nil, fmt.Errorf("reading the ledger's directory: %w", err)
+		}
+		return ledger.FSSource(os.DirFS(f.dir)), nil
+	case f.url != "":
+		return ledger.HTTPSource(f.url, http.DefaultClient)
+	}
+	return nil, nil
+}
+
 func verifyLogCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "log --key KEY (URL | DIR)",
+	var from logFlags
+	var seen []string
+	var history bool
+	var save string
+	cmd := &cobra.Command{
+		Use:   "log --key KEY (--url URL | --dir DIR)",
 		Short: "Check every record of a ledger against its tiles and checkpoint",
-		Long:  "Check every record of a ledger against its tiles and its signed checkpoint: from a hub's address, or from a directory\nof its public files.",
-		Example: "  wattveil verify log --key hub.vkey https://hub.example\n" +
-			"  wattveil verify log --key hub.vkey mirror/",
-		Args: cobra.ExactArgs(1),
+		Long: "Check every record of a ledger against its tiles and its signed checkpoint: from a hub's address, or, offline, from a\n" +
+			"directory of its public files. A ledger that was rolled back or rewritten by someone who holds its key shows in\n" +
+			"nothing but what others remember: give checkpoints that were kept from earlier with --seen, or let the published\n" +
+			"history be checked with --history.",
+		Example: "  wattveil verify log --key hub.vkey --url https://hub.example --seen last.checkpoint --save mirror/\n" +
+			"  wattveil verify log --key hub.vkey --dir mirror/ --history",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := verifierOf(cmd)
 			if err != nil {
 				return err
 			}
-			src := ledger.FSSource(os.DirFS(args[0]))
-			if strings.HasPrefix(args[0], "http://") || strings.HasPrefix(args[0], "https://") {
-				if src, err = ledger.HTTPSource(args[0], http.DefaultClient); err != nil {
-					return err
+			if len(args) > 0 {
+				if from.dir != "" || from.url != "" {
+					return fmt.Errorf("say once where the ledger is")
+				}
+				if from.dir = args[0]; strings.HasPrefix(args[0], "http://") || strings.HasPrefix(args[0], "https://") {
+					from.dir, from.url = "", args[0]
 				}
 			}
-			return verifyLog(cmd.Context(), cmd, v, src)
+			src, err := from.source()
+			if err != nil {
+				return err
+			}
+			if src == nil {
+				return fmt.Errorf("say where the ledger is: --url or --dir")
+			}
+			opt := ledger.VerifyOptions{}
+			for _, file := range seen {
+				note, err := os.ReadFile(file)
+				if err != nil {
+					return fmt.Errorf("reading a checkpoint: %w", err)
+				}
+				opt.Seen = append(opt.Seen, note)
+			}
+			if history {
+				notes, err := from.history(cmd.Context(), src)
+				if err != nil {
+					return err
+				}
+				opt.Seen = append(opt.Seen, notes...)
+			}
+			return verifyLog(cmd, v, src, opt, save)
 		},
 	}
+	from.add(cmd)
+	cmd.Flags().StringArrayVar(&seen, "seen", nil, "file of a checkpoint kept from earlier, which the ledger must still begin with; may be repeated")
+	cmd.Flags().BoolVar(&history, "history", false, "check every checkpoint of the published history as well")
+	cmd.Flags().StringVar(&save, "save", "", "keep what was verified in this directory, as public files")
+	return cmd
 }
 
-func verifyLog(ctx context.Context, cmd *cobra.Command, v *ledger.Verifier, src ledger.TileSource) error {
-	report, err := ledger.VerifyLog(ctx, v, src, ledger.VerifyOptions{})
-	var bad *ledger.Violation
-	if errors.As(err, &bad) {
-		what := bad.What
-		if bad.Err != nil {
-			what += ": " + bad.Err.Error()
+// history returns the published checkpoints.
+func (f *logFlags) history(ctx context.Context, src ledger.TileSource) ([][]byte, error) {
+	var sizes []string
+	if f.dir != "" {
+		entries, err := os.ReadDir(filepath.Join(f.dir, "checkpoints"))
+		if err != nil {
+			return nil, fmt.Errorf("reading the history: %w", err)
 		}
-		if bad.Index == ledger.NoIndex { // what is wrong is no record
-			return verdict{What: what}.deliver(cmd, "NOT VERIFIED: "+what)
+		for _, e := range entries {
+			if !strings.HasPrefix(e.Name(), ".") {
+				sizes = append(sizes, e.Name())
+			}
 		}
-		return verdict{Index: &bad.Index, What: what}.deliver(cmd, fmt.Sprintf("NOT VERIFIED: record %d: %s", bad.Index, what))
+	} else {
+		for after := ""; ; after = "?after=" + sizes[len(sizes)-1] {
+			part, err := fetchText(ctx, strings.TrimSuffix(f.url, "/")+"/checkpoints"+after)
+			if err != nil {
+				return nil, fmt.Errorf("reading the history: %w", err)
+			}
+			more := strings.Fields(part)
+			if sizes = append(sizes, more...); len(more) == 0 {
+				break
+			}
+		}
+	}
+	var notes [][]byte
+	for _, size := range sizes {
+		note, err := src.Fetch(ctx, "checkpoints/"+size)
+		if err != nil {
+			return nil, fmt.Errorf("reading the history: %w", err)
+		}
+		notes = append(notes, note)
+	}
+	return notes, nil
+}
+
+// fetchText fetches a short text.
+func fetchText(ctx context.Context, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("HTTP status %d", resp.StatusCode)
+	}
+	return string(b), err
+}
+
+func verifyLog(cmd *cobra.Command, v *ledger.Verifier, src ledger.TileSource, opt ledger.VerifyOptions, save string) error {
+	bar := newProgress(cmd, -1, "records checked")
+	var done uint64
+	opt.Progress = func(n, _ uint64) {
+		bar.add(int(n - done))
+		done = n
+	}
+	report, err := ledger.VerifyLog(cmd.Context(), v, src, opt)
+	bar.finish()
+	if bad, ok := violated(err); ok {
+		return bad.deliver(cmd, bad.words())
 	}
 	if err != nil {
 		return err
 	}
+	if save != "" {
+		// Through the verified checkpoint, so that what is kept is what was checked.
+		if _, err := ledger.NewExporter(fixedCheckpoint{ledger.SourceReader(src), report.Checkpoint}, save).Export(cmd.Context()); err != nil {
+			return fmt.Errorf("keeping what was verified: %w", err)
+		}
+	}
 	root := hex.EncodeToString(report.Root[:])
 	return verdict{OK: true, Size: report.Size, Root: root}.deliver(cmd, fmt.Sprintf("verified: %d records, root %s", report.Size, root))
+}
+
+// fixedCheckpoint is a log as it was under one checkpoint.
+type fixedCheckpoint struct {
+	ledger.Reader
+	note []byte
+}
+
+func (f fixedCheckpoint) Checkpoint(context.Context) ([]byte, error) { return f.note, nil }
+
+// violated turns a violation into the answer no, with the index.
+func violated(err error) (verdict, bool) {
+	var bad *ledger.Violation
+	if !errors.As(err, &bad) {
+		return verdict{}, false
+	}
+	v := verdict{What: bad.What}
+	if bad.Err != nil {
+		v.What += ": " + bad.Err.Error()
+	}
+	if bad.Index != ledger.NoIndex { // else what is wrong is no record
+		v.Index = &bad.Index
+	}
+	return v, true
+}
+
+// words says no to a person.
+func (v verdict) words() string {
+	if v.Index != nil {
+		return fmt.Sprintf("NOT VERIFIED: record %d: %s", *v.Index, v.What)
+	}
+	return "NOT VERIFIED: " + v.What
 }
 
 func verifyProofCommand() *cobra.Command {
