@@ -96,7 +96,7 @@ var doors = []door{
 	// Readings leave memory for SQL in one place, sealed.
 	{pkg: "database/sql", by: []string{"server/store", "server/store/pgtest", "server/store/plain", "server/store/storetest"}},
 	{pkg: "github.com/lib/pq", by: []string{"server/store", "server/store/pgtest", "server/store/plain", "server/store/storetest"}},
-	{pkg: "modernc.org/sqlite", by: []string{"server/store", "server/store/storetest"}},
+	{pkg: "modernc.org/sqlite", by: []string{"server/store", "server/store/plain", "server/store/storetest"}},
 
 	// Keys are wrapped in one place, and sealed to in another.
 	{pkg: "github.com/hashicorp/vault/api", by: []string{"server/keys"}},

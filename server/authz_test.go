@@ -164,7 +164,7 @@ func TestRoutes(t *testing.T) {
 	}
 	want := map[string]string{
 		"/v1/": guardMatrix, "/": guardPortal,
-		"GET /openapi.json": guardPublic, "GET /checkpoint": guardPublic, "GET /tile/": guardPublic, "GET /healthz": guardPublic, "GET /readyz": guardPublic,
+		"GET /openapi.json": guardPublic, "GET /checkpoint": guardPublic, "GET /checkpoints": guardPublic, "GET /checkpoints/": guardPublic, "GET /tile/": guardPublic, "GET /healthz": guardPublic, "GET /readyz": guardPublic,
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("routes %v, want %v", got, want)

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -107,5 +108,38 @@ func TestBenchChecksItsOutput(t *testing.T) {
 	}
 	if n, err := b.reopen(t.Context(), r, codes); err != nil || n != 96 {
 		t.Errorf("%d readings reopened, %v", n, err)
+	}
+}
+
+// bench ledger measures a short round of every contender, checks what was written,
+// and prints its object, with what was not run by name.
+func TestBenchLedger(t *testing.T) {
+	for engine, store := range map[string]string{"sqlite": "sqlite:" + t.TempDir(), "postgres": pgtest.Start(t, pgtest.Options{Durable: true}).Database(t)} {
+		args := []string{"bench", "ledger", "--store", store, "--households", "100", "--rounds", "1", "--for", "100ms", "--callers", "8", "--capacity", "64", "--json"}
+		tessera := os.Getenv("WATTVEIL_TEST_TESSERA")
+		if tessera != "" {
+			args = append(args, "--tessera", tessera)
+		} else if os.Getenv("WATTVEIL_REQUIRE_STRANGERS") != "" {
+			t.Error("WATTVEIL_TEST_TESSERA names no program")
+		}
+		code, stdout, stderr := wattveil(t, args...)
+		if code != 0 {
+			t.Fatalf("%s: exit code %d: %s", engine, code, stderr)
+		}
+		var r benchLedgerReport
+		d := json.NewDecoder(strings.NewReader(stdout))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Wattveil.Rate <= 0 || r.AuditRow.Rate <= 0 || r.GroupCommit.Rate <= 0 || r.HashChain.Rate <= 0 || r.WattveilCapacity.Rate <= 0 || r.RatioGroupCommit <= 0 || r.Wattveil.P99 < r.Wattveil.P50 {
+			t.Errorf("%s: a measure is missing: %+v", engine, r)
+		}
+		if r.Checked.Records < 200 || r.Checked.Households != householdsChecked || len(r.Settings) < 2 {
+			t.Errorf("%s: checked %+v; settings %q", engine, r.Checked, r.Settings)
+		}
+		if ran := tessera != ""; (r.Tessera != nil && r.RatioTessera != nil && r.TesseraCapacity != nil && r.RatioCapacity != nil) != ran || (len(r.NotRun) == 0) != ran {
+			t.Errorf("%s: tessera %v, not run %q", engine, r.Tessera, r.NotRun)
+		}
 	}
 }
