@@ -56,6 +56,11 @@ func openPostgres(ctx context.Context, url string, opt Options) (*Store, error) 
 	if _, set := cfg.Runtime["idle_in_transaction_session_timeout"]; !set {
 		cfg.Runtime["idle_in_transaction_session_timeout"] = strconv.FormatInt(idleTimeout.Milliseconds(), 10)
 	}
+	if _, set := cfg.Runtime["random_page_cost"]; !set {
+		// Rows are looked up by key, many at once, in tables whose upper levels are
+		// in memory: reading a whole table instead is seldom cheaper.
+		cfg.Runtime["random_page_cost"] = "1.1"
+	}
 	db, err := openPool(cfg, opt)
 	if err != nil {
 		return nil, err
@@ -71,7 +76,7 @@ func openPostgres(ctx context.Context, url string, opt Options) (*Store, error) 
 			return nil, err
 		}
 	}
-	return &Store{dialect: &postgresDialect{db: db, spans: map[int32]bool{}}, write: db, read: db}, nil
+	return &Store{dialect: &postgresDialect{db: db, spans: map[int32]bool{}}, write: db, read: db, prepared: newPreparedStatements(db)}, nil
 }
 
 func openPool(cfg pq.Config, opt Options) (*sql.DB, error) {

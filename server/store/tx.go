@@ -50,7 +50,8 @@ type Tx struct {
 type session struct {
 	dialect
 	*sql.Tx
-	due string // statement that sets the savepoint; empty when it is set
+	prepared *preparedStatements // or nil
+	due      string              // statement that sets the savepoint; empty when it is set
 }
 
 // beforeQuery sets the savepoint that is due unless the query only reads.
@@ -76,7 +77,11 @@ func (s *session) QueryContext(ctx context.Context, query string, args ...any) (
 	if err := s.beforeQuery(ctx, query); err != nil {
 		return nil, err
 	}
-	return s.Tx.QueryContext(s.statement(ctx), query, args...)
+	ctx = s.statement(ctx)
+	if stmt := s.prepared.get(ctx, query); stmt != nil {
+		return s.Tx.StmtContext(ctx, stmt).QueryContext(ctx, args...)
+	}
+	return s.Tx.QueryContext(ctx, query, args...)
 }
 
 func (s *session) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
@@ -85,14 +90,24 @@ func (s *session) QueryRowContext(ctx context.Context, query string, args ...any
 		// transaction is over, and the query says so itself.
 		return s.Tx.QueryRowContext(s.statement(ctx), query, args...)
 	}
-	return s.Tx.QueryRowContext(s.statement(ctx), query, args...)
+	ctx = s.statement(ctx)
+	if stmt := s.prepared.get(ctx, query); stmt != nil {
+		return s.Tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)
+	}
+	return s.Tx.QueryRowContext(ctx, query, args...)
 }
 
 func (s *session) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	if err := s.setSavepoint(ctx); err != nil {
 		return nil, err
 	}
-	return s.Tx.ExecContext(s.statement(ctx), query, args...)
+	ctx = s.statement(ctx)
+	if 0 < len(args) && len(args) < 16 { // neither savepoints nor rows of any number
+		if stmt := s.prepared.get(ctx, query); stmt != nil {
+			return s.Tx.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+		}
+	}
+	return s.Tx.ExecContext(ctx, query, args...)
 }
 
 func (s *session) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
@@ -117,7 +132,7 @@ func (s *Store) Transact(ctx context.Context, fn func(ctx context.Context, tx *T
 	}
 	defer func() { _ = conn.Close() }()
 	defer sqlTx.Rollback() // after Commit it does nothing
-	tx := &Tx{dialect: s.dialect, sql: &session{dialect: s.dialect, Tx: sqlTx}}
+	tx := &Tx{dialect: s.dialect, sql: &session{dialect: s.dialect, Tx: sqlTx, prepared: s.prepared}}
 	if err := fn(ctx, tx); err != nil {
 		return s.beforeCommit(err)
 	}
