@@ -156,7 +156,7 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 		consent:  &consentService{store: d.Store, consents: h.consents},
 		reading: &readingService{
 			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
-			guard: keyguard.New(d.Store, d.Keys, demanded, d.Clock), prove: h.proveRead, reads: newLRU[string, *bucket](10_000),
+			guard: keyguard.New(d.Store, d.Keys, demanded, d.Clock), prove: h.proveRead, reads: newBuckets(readsPerMinute, time.Minute),
 		},
 		release: &releaseService{store: d.Store, cap: h.cfg.Release.YearlyCap, clock: d.Clock},
 		audit:   &auditService{store: d.Store, sequencer: h.sequencer, mapper: h.mapper, clock: d.Clock, vkey: vkey},

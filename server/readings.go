@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -29,7 +28,7 @@ type readingService struct {
 	clock Clock
 	log   *slog.Logger
 	// reads bounds each recipient's accesses before a leaf is written for them.
-	reads *lru[string, *bucket]
+	reads *buckets
 }
 
 // ReadSeries reads under a consent.
@@ -107,12 +106,7 @@ func checkRange(from, until int64) error {
 const readsPerMinute = 600
 
 func (r *readingService) limit(p Principal) error {
-	b, ok := r.reads.get(p.ID)
-	if !ok {
-		b = newBucket(readsPerMinute, time.Minute)
-		r.reads.put(p.ID, b)
-	}
-	if !b.take(r.clock()) {
+	if !r.reads.take(p.ID, r.clock()) {
 		return &inputError{codes.ResourceExhausted, "too_many_reads", "too many reads; try again in a minute"}
 	}
 	return nil
