@@ -12,13 +12,17 @@
 // A recipient asks ([Service.Request]), the household that lives at the usage
 // point decides, and time ends what nobody ends:
 //
-//	requested ── grant ──▶ granted ── revoke ──▶ revoked
+//	                        ┌ narrow ┐
+//	                        ▼        │
+//	requested ── grant ──▶ granted ──┴─ revoke ──▶ revoked
 //	    │  └──── deny ───▶ denied      │
 //	    └──────── expire ────────▶ expired ◀── expire
 //
 // Each step is one leaf that commits together with the new state. A grant may
 // narrow the [Terms] in any respect and widen them in none; it names the usage
-// points it is for. The leaf holds the hash of the terms, word for word.
+// points it is for. What is granted may be narrowed again ([Service.Narrow]),
+// any number of times, and never grows: for more, the recipient asks anew. The
+// leaf holds the hash of the terms, word for word.
 //
 // # Whose data
 //

@@ -21,6 +21,8 @@ var (
 	ErrTooManyRequests = errors.New("consent: too many undecided requests")
 	// ErrNothingToGrant says that no usage point of the request is the household's.
 	ErrNothingToGrant = errors.New("consent: request names no usage point of the household")
+	// ErrSameTerms says that a narrowing would take nothing back.
+	ErrSameTerms = errors.New("consent: terms are in force already")
 )
 
 // Service carries consents through their life. Every step is one leaf, which
@@ -162,6 +164,55 @@ func (s *Service[T]) Deny(ctx context.Context, requestID string, h Household, id
 // violation. Errors as for Grant.
 func (s *Service[T]) Revoke(ctx context.Context, requestID string, h Household, id ID) (Consent, ledger.Receipt, error) {
 	return s.decide(ctx, ledger.KindConsentRevoke, requestID, h, id, unchanged)
+}
+
+// Narrow takes back a part of a grant: from the returned leaf on narrowed is what
+// the consent allows, whole. It is effective for the very next access, as the end
+// of the permission may be: an access leaf under this consent after the returned
+// one that goes beyond narrowed would be a provable violation. The consent stays
+// Granted, and what was taken back does not return; to take back everything, use
+// Revoke.
+//
+// It is not checked that anything of what remains is the household's now: a
+// permit never covers more than that.
+//
+// Errors as for Grant, with ErrTransition unless the consent is granted and not
+// expired, and ErrWider if narrowed allows anything that the consent does not or
+// names another purpose; ErrSameTerms if it allows the same; ErrReplayed also if
+// the request id stands for other terms.
+func (s *Service[T]) Narrow(ctx context.Context, requestID string, h Household, id ID, narrowed Terms) (Consent, ledger.Receipt, error) {
+	narrowed = narrowed.Normalize()
+	if err := narrowed.Validate(); err != nil {
+		return Consent{}, ledger.Receipt{}, err
+	}
+	c, receipt, err := s.decide(ctx, ledger.KindConsentNarrow, requestID, h, id, func(_ context.Context, _ T, c Consent, now int64) (Consent, error) {
+		return c.narrow(narrowed, now)
+	})
+	if err != nil {
+		return Consent{}, ledger.Receipt{}, err
+	}
+	recorded, err := ledger.DecodePayload(receipt.Payload)
+	if err != nil {
+		return Consent{}, ledger.Receipt{}, fmt.Errorf("consent: reading the leaf back: %w", err)
+	}
+	if recorded.Terms != narrowed.Hash() {
+		return Consent{}, ledger.Receipt{}, ErrReplayed
+	}
+	return c, receipt, nil
+}
+
+// narrow sets the terms of a narrowing.
+func (c Consent) narrow(to Terms, now int64) (Consent, error) {
+	switch {
+	case !to.NarrowerThan(c.Terms):
+		return Consent{}, ErrWider
+	case to.Hash() == c.Terms.Hash():
+		return Consent{}, ErrSameTerms
+	case to.PermissionUntil <= now:
+		return Consent{}, fmt.Errorf("%w: end of permission is past", ErrTerms)
+	}
+	c.Terms = to
+	return c, nil
 }
 
 func unchanged[T Tx](_ context.Context, _ T, c Consent, _ int64) (Consent, error) { return c, nil }

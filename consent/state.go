@@ -24,7 +24,7 @@ const (
 var transitions = map[State]map[ledger.Kind]State{
 	0:         {ledger.KindConsentRequest: Requested},
 	Requested: {ledger.KindConsentGrant: Granted, ledger.KindConsentDeny: Denied, ledger.KindConsentExpire: Expired},
-	Granted:   {ledger.KindConsentRevoke: Revoked, ledger.KindConsentExpire: Expired},
+	Granted:   {ledger.KindConsentNarrow: Granted, ledger.KindConsentRevoke: Revoked, ledger.KindConsentExpire: Expired},
 	Denied:    {},
 	Revoked:   {},
 	Expired:   {},
@@ -65,7 +65,7 @@ type Consent struct {
 	Household Household // empty if nobody known lives at the usage point asked about: no one can decide it
 	Recipient Recipient
 	State     State
-	Terms     Terms // as asked; from the grant on, as granted
+	Terms     Terms // as asked; from the grant on, as granted; from each narrowing on, as narrowed
 
 	RequestedAt int64
 	DecidedAt   int64 // granted or denied
@@ -98,13 +98,14 @@ func (c Consent) step(kind ledger.Kind, at int64) (Consent, error) {
 		return Consent{}, ErrTransition
 	}
 	c.State = next
-	switch next {
-	case Requested:
+	switch kind {
+	case ledger.KindConsentRequest:
 		c.RequestedAt = at
-	case Granted, Denied:
+	case ledger.KindConsentGrant, ledger.KindConsentDeny:
 		c.DecidedAt = at
-	case Revoked, Expired:
+	case ledger.KindConsentRevoke, ledger.KindConsentExpire:
 		c.EndedAt = at
+	default: // a narrowed consent stays as old as its grant
 	}
 	return c, nil
 }

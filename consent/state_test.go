@@ -22,7 +22,7 @@ func TestTransitions(t *testing.T) {
 	}{
 		{0, [10]State{Requested, no, no, no, no, no, no, no, no, no}},
 		{Requested, [10]State{no, Granted, Denied, no, Expired, no, no, no, no, no}},
-		{Granted, [10]State{no, no, no, Revoked, Expired, no, no, no, no, no}},
+		{Granted, [10]State{no, no, no, Revoked, Expired, Granted, no, no, no, no}},
 		{Denied, [10]State{}},
 		{Revoked, [10]State{}},
 		{Expired, [10]State{}},
@@ -40,7 +40,7 @@ func TestTransitions(t *testing.T) {
 				t.Errorf("%v × %q: %v, %v, want %v", row.from, kind, c.State, err, row.to[i])
 			}
 			requested, decided, ended := c.RequestedAt == 7, c.DecidedAt == 7, c.EndedAt == 7
-			if requested != (kind == ledger.KindConsentRequest) || decided != (c.State == Granted || c.State == Denied) || ended != (c.State == Revoked || c.State == Expired) {
+			if requested != (kind == ledger.KindConsentRequest) || decided != (kind == ledger.KindConsentGrant || kind == ledger.KindConsentDeny) || ended != (c.State == Revoked || c.State == Expired) {
 				t.Errorf("%v × %q sets the wrong time: %+v", row.from, kind, c)
 			}
 		}

@@ -49,7 +49,7 @@ type Terms struct {
 // Errors of terms. Validate wraps ErrTerms with the field that is wrong.
 var (
 	ErrTerms = errors.New("consent: terms are invalid")
-	ErrWider = errors.New("consent: terms are wider than what was asked")
+	ErrWider = errors.New("consent: terms are wider than what was asked or granted")
 )
 
 // Normalize returns t with its usage points and registers sorted and without

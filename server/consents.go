@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
@@ -16,7 +18,14 @@ type consentService struct {
 	wattveilv1.UnimplementedConsentServiceServer
 	store    *store.Store
 	consents *consent.Service[*store.Tx]
+	clock    Clock
+	// narrowings bounds each household's: of all that it may decide they alone
+	// have no natural end, and each is a record.
+	narrowings *buckets
 }
+
+// A household may narrow 60 times an hour. Revoking is not bounded.
+const narrowingsPerHour = 60
 
 // RequestConsent asks the household living at a usage point.
 func (c *consentService) RequestConsent(ctx context.Context, req *wattveilv1.RequestConsentRequest) (*wattveilv1.RequestConsentResponse, error) {
@@ -109,6 +118,35 @@ func (c *consentService) DenyConsent(ctx context.Context, req *wattveilv1.DenyCo
 func (c *consentService) RevokeConsent(ctx context.Context, req *wattveilv1.RevokeConsentRequest) (*wattveilv1.RevokeConsentResponse, error) {
 	r, err := c.end(ctx, req.GetRequestId(), req.GetConsentId(), c.consents.Revoke)
 	return &wattveilv1.RevokeConsentResponse{Receipt: r}, err
+}
+
+// NarrowConsent takes back a part of a grant, effective for the very next read.
+func (c *consentService) NarrowConsent(ctx context.Context, req *wattveilv1.NarrowConsentRequest) (*wattveilv1.NarrowConsentResponse, error) {
+	request, err := requestID(req.GetRequestId())
+	if err != nil {
+		return nil, err
+	}
+	narrowed, err := termsFromWire(req.GetNarrowed())
+	if err != nil {
+		return nil, err
+	}
+	p := caller(ctx)
+	if !c.narrowings.take(p.ID, c.clock()) {
+		return nil, &inputError{codes.ResourceExhausted, "too_many_narrowings", "too many narrowings of this household in the last hour; a permission can be revoked at any time"}
+	}
+	_, receipt, err := c.consents.Narrow(ctx, request, p.Household(), consent.ID(req.GetConsentId()), narrowed)
+	if err != nil {
+		return nil, err
+	}
+	stands, err := c.store.ConsentOf(ctx, ownerOf(p), consent.ID(req.GetConsentId()))
+	if err != nil {
+		return nil, err
+	}
+	r, err := receiptToWire(ctx, c.store, receipt)
+	if err != nil {
+		return nil, err
+	}
+	return &wattveilv1.NarrowConsentResponse{Consent: consentToWire(stands), Receipt: r}, nil
 }
 
 func (c *consentService) end(ctx context.Context, request, id string, by func(context.Context, string, consent.Household, consent.ID) (consent.Consent, ledger.Receipt, error)) (*wattveilv1.Receipt, error) {

@@ -153,7 +153,7 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	services := services{
 		meter:    h.meter,
 		registry: &registryService{store: d.Store, sequencer: h.sequencer, keys: d.Keys, codes: codes, clock: d.Clock, random: d.Random},
-		consent:  &consentService{store: d.Store, consents: h.consents},
+		consent:  &consentService{store: d.Store, consents: h.consents, clock: d.Clock, narrowings: newBuckets(narrowingsPerHour, time.Hour)},
 		reading: &readingService{
 			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
 			guard: keyguard.New(d.Store, d.Keys, demanded, d.Clock), prove: h.proveRead, reads: newBuckets(readsPerMinute, time.Minute),

@@ -54,6 +54,10 @@ func TestNobodySeesAnothers(t *testing.T) {
 				_, err := b.RevokeConsent(ctx, &wattveilv1.RevokeConsentRequest{RequestId: "r-" + id, ConsentId: id})
 				return err
 			},
+			"narrow": func(id string) error {
+				_, err := b.NarrowConsent(ctx, &wattveilv1.NarrowConsentRequest{RequestId: "n-" + id, ConsentId: id, Narrowed: terms(daily)})
+				return err
+			},
 		} {
 			for _, id := range []string{id, open, "0123456789abcdef"} {
 				t.Run(what, func(t *testing.T) { refused(t, call(id), codes.NotFound, "not_found") })

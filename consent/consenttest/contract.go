@@ -148,6 +148,14 @@ func (s suite[T]) consents(t *testing.T) {
 	replaced.Terms.Granularity = consent.Month
 	s.put(t, replaced)
 	s.do(t, func(ctx context.Context, tx T) error { check(ctx, t, tx, replaced); return nil })
+
+	narrowed := replaced // the terms alone change, in every way in which they can
+	narrowed.Terms.Registers = []meter.Register{meter.ActiveExport}
+	narrowed.Terms.DataFrom += day
+	narrowed.Terms.DataUntil -= day
+	narrowed.Terms.PermissionUntil -= day
+	s.put(t, narrowed)
+	s.do(t, func(ctx context.Context, tx T) error { check(ctx, t, tx, narrowed); return nil })
 }
 
 func check(ctx context.Context, t *testing.T, tx consent.Tx, want consent.Consent) {
@@ -228,6 +236,10 @@ func (s suite[T]) due(t *testing.T) {
 	s.put(t, second)
 	dueAt(t0+100*day-1, "")
 	dueAt(t0+100*day, "second")
+	second.Terms.PermissionUntil = t0 + 50*day // narrowed
+	s.put(t, second)
+	dueAt(t0+50*day-1, "")
+	dueAt(t0+50*day, "second")
 }
 
 // openRequests counts the undecided requests of one recipient. It would catch a
