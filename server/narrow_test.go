@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/wattveil/wattveil/ledger"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
@@ -155,4 +156,47 @@ func TestRESTNarrow(t *testing.T) {
 	if p := w.proven(got.GetReceipt()); p.Kind != ledger.KindConsentNarrow || got.GetConsent().GetTerms().GetGranularity() != wattveilv1.Granularity_GRANULARITY_DAY {
 		t.Errorf("proves %+v", p)
 	}
+}
+
+// Reads that are decided in one batch with a narrowing see it or do not, by the
+// order of their records alone. It would catch terms that were read ahead for the
+// batch and outlive it.
+func TestNarrowAmongReads(t *testing.T) {
+	onStores(t, func(t *testing.T, url string) {
+		w := newTown(t, url)
+		w.keep(batch("b-1", day(secondMeter, yesterday, 0)))
+		h, _ := w.signIn(w.homes[home])
+		id := w.granted(h, "1", terms(func(t *wattveilv1.Terms) { t.UsagePoints = []string{home, secondMeter} }))
+		const reads = 60
+		done := make(chan error)
+		for i := range reads {
+			go func() {
+				if i == reads/2 {
+					_, err := h.NarrowConsent(t.Context(), &wattveilv1.NarrowConsentRequest{RequestId: "n", ConsentId: id, Narrowed: terms()})
+					done <- err
+					return
+				}
+				_, err := w.recipient.ReadSeries(t.Context(), reading(fmt.Sprint(i), id, func(r *wattveilv1.ReadSeriesRequest) { r.UsagePoints = []string{secondMeter} }))
+				if status.Code(err) == codes.PermissionDenied {
+					err = nil
+				}
+				done <- err
+			}()
+		}
+		for range reads {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		narrowed := false
+		for _, e := range w.events(w.regulator, "") {
+			narrowed = narrowed || e.GetKind() == string(ledger.KindConsentNarrow)
+			if narrowed && e.GetKind() == string(ledger.KindAccess) {
+				t.Errorf("record %d: a read of what was taken back before it", e.GetIndex())
+			}
+		}
+		if !narrowed {
+			t.Error("no record of the narrowing")
+		}
+	})
 }
