@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
@@ -20,32 +21,58 @@ type auditService struct {
 	vkey      string
 }
 
-// ListEvents lists the events that concern the caller, newest first.
+// ListEvents lists the events that concern the caller, newest first. What a
+// filter lets pass may be rare: a page can be short, or empty, and not the last.
 func (a *auditService) ListEvents(ctx context.Context, req *wattveilv1.ListEventsRequest) (*wattveilv1.ListEventsResponse, error) {
 	size, err := page(req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
-	if _, err := meter.ParseUtility(req.GetKind()); err != nil && req.GetKind() != "" { // one alphabet for all names
-		return nil, badName("kind")
+	filter, err := eventFilter(req)
+	if err != nil {
+		return nil, err
 	}
-	owner := ownerOf(caller(ctx))
-	events, next, err := a.store.ListEvents(ctx, owner, ledger.Kind(req.GetKind()), req.GetPageToken(), size)
+	p := caller(ctx)
+	events, next, err := a.store.ListEvents(ctx, ownerOf(p), filter, req.GetPageToken(), size)
 	if err != nil {
 		return nil, err
 	}
 	resp := &wattveilv1.ListEventsResponse{NextPageToken: next}
 	for _, e := range events {
-		p, err := ledger.DecodePayload(e.Payload)
+		said, err := ledger.DecodePayload(e.Payload)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("listing record %d: %w", e.Index, err)
 		}
-		resp.Events = append(resp.Events, &wattveilv1.Event{
-			Index: e.Index, Kind: string(p.Kind), Time: p.Time / 1_000_000, Recipient: p.Recipient, RecipientName: e.RecipientName,
-			Purpose: p.Purpose, ConsentId: p.Consent, From: p.From, Until: p.Until, Intervals: p.Intervals, Reason: p.Reason,
-		})
+		event := &wattveilv1.Event{
+			Index: e.Index, Kind: string(said.Kind), Time: said.Time / 1_000_000, Recipient: said.Recipient, RecipientName: e.RecipientName,
+			Purpose: said.Purpose, ConsentId: said.Consent, From: said.From, Until: said.Until, Intervals: said.Intervals, Reason: said.Reason,
+		}
+		if p.Kind == RegulatorKind {
+			event.Household = said.Subject
+		}
+		resp.Events = append(resp.Events, event)
 	}
 	return resp, nil
+}
+
+// eventFilter checks what a caller wants to see of its events.
+func eventFilter(req *wattveilv1.ListEventsRequest) (store.EventFilter, error) {
+	f := store.EventFilter{
+		Kind: ledger.Kind(req.GetKind()), Recipient: consent.Recipient(req.GetRecipient()), Purpose: req.GetPurpose(),
+		From: req.GetRecordedFrom(), Until: req.GetRecordedUntil(),
+	}
+	for _, by := range [...]struct{ what, name string }{{"kind", req.GetKind()}, {"recipient", req.GetRecipient()}, {"purpose", req.GetPurpose()}} {
+		if _, err := meter.ParseUtility(by.name); err != nil && by.name != "" { // one alphabet for all names
+			return store.EventFilter{}, badName(by.what)
+		}
+	}
+	switch {
+	case !inCalendar(f.From) || !inCalendar(f.Until):
+		return store.EventFilter{}, errInstant
+	case f.Until != 0 && f.Until <= f.From:
+		return store.EventFilter{}, invalid("bad_range", "the time of recording ends before it begins")
+	}
+	return f, nil
 }
 
 // GetReceipt proves one event to those it concerns; to everyone else it does

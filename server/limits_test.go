@@ -81,6 +81,26 @@ func TestMalformedRequests(t *testing.T) {
 				return err
 			}},
 			{"bad_name", func() error {
+				_, err := h.ListEvents(ctx, &wattveilv1.ListEventsRequest{Recipient: "a\x00"})
+				return err
+			}},
+			{"bad_name", func() error {
+				_, err := w.regulator.ListEvents(ctx, &wattveilv1.ListEventsRequest{Purpose: "a b"})
+				return err
+			}},
+			{"bad_time", func() error {
+				_, err := w.regulator.ListEvents(ctx, &wattveilv1.ListEventsRequest{RecordedFrom: math.MaxInt64})
+				return err
+			}},
+			{"bad_time", func() error {
+				_, err := h.ListEvents(ctx, &wattveilv1.ListEventsRequest{RecordedUntil: -1})
+				return err
+			}},
+			{"bad_range", func() error {
+				_, err := w.regulator.ListEvents(ctx, &wattveilv1.ListEventsRequest{RecordedFrom: 10, RecordedUntil: 10})
+				return err
+			}},
+			{"bad_name", func() error {
 				_, err := w.public().GetRelease(ctx, &wattveilv1.GetReleaseRequest{Id: "day-curve/\x00"})
 				return err
 			}},

@@ -57,7 +57,7 @@ func TestWhoSeesWhat(t *testing.T) {
 		} {
 			var events, consents []int
 			for page, more := "", true; more; more = page != "" {
-				list, next, err := s.ListEvents(ctx, test.owner, test.kind, page, 3)
+				list, next, err := s.ListEvents(ctx, test.owner, store.EventFilter{Kind: test.kind}, page, 3)
 				must(t, err)
 				if len(list) > 3 {
 					t.Errorf("%s: a page of %d", test.name, len(list))
@@ -107,11 +107,142 @@ func TestWhoSeesWhat(t *testing.T) {
 			t.Errorf("another household's consent: %v, want ErrNotFound", err)
 		}
 		for _, token := range []string{"x", "5", ".", "5;drop", "99999999999999999999.x"} {
-			if _, _, err := s.ListEvents(ctx, store.Owner{All: true}, "", token, 3); !errors.Is(err, store.ErrPage) {
+			if _, _, err := s.ListEvents(ctx, store.Owner{All: true}, store.EventFilter{}, token, 3); !errors.Is(err, store.ErrPage) {
 				t.Errorf("page token %q: %v, want ErrPage", token, err)
 			}
 		}
 	})
+}
+
+// Whatever is filtered, the pages together hold each entry that passes once, in
+// order, and no other. It would catch a filter that compares with the wrong
+// column, an end of time that is off by one, and an entry lost where a page ends
+// that was cut short.
+func TestFilteredEvents(t *testing.T) {
+	onBothOpen(t, func(t *testing.T, s *store.Store) {
+		must(t, s.CreateLedger(t.Context(), origin))
+		kinds := []ledger.Kind{ledger.KindAccess, ledger.KindAccessDenied, ledger.KindConsentGrant}
+		var entries []ledger.Entry
+		for i := range 60 {
+			p := ledger.Payload{
+				Kind: kinds[i%3], Time: int64(1000+i/2) * 1_000_000, // two a second
+				Subject: fmt.Sprint("h", i%4), Recipient: fmt.Sprint("r", i%5), Purpose: []string{"advice", "report"}[i/30],
+			}
+			if i%2 == 1 {
+				p.Time += 999_999
+			}
+			entries = append(entries, entryOf(t, fmt.Sprint(i), p))
+		}
+		append2(t, s, entries...)
+		for _, test := range []struct {
+			name   string
+			owner  store.Owner
+			filter store.EventFilter
+			pass   func(i int) bool
+		}{
+			{"kind", store.Owner{All: true}, store.EventFilter{Kind: ledger.KindAccessDenied}, func(i int) bool { return i%3 == 1 }},
+			{"recipient", store.Owner{All: true}, store.EventFilter{Recipient: "r2"}, func(i int) bool { return i%5 == 2 }},
+			{"purpose", store.Owner{All: true}, store.EventFilter{Purpose: "report"}, func(i int) bool { return i >= 30 }},
+			{"from", store.Owner{All: true}, store.EventFilter{From: 1010}, func(i int) bool { return i >= 20 }},
+			{"until", store.Owner{All: true}, store.EventFilter{Until: 1010}, func(i int) bool { return i < 20 }},
+			{"one second", store.Owner{All: true}, store.EventFilter{From: 1010, Until: 1011}, func(i int) bool { return i == 20 || i == 21 }},
+			{"all of them", store.Owner{All: true}, store.EventFilter{Kind: ledger.KindAccess, Recipient: "r0", Purpose: "advice", From: 1001, Until: 1030}, func(i int) bool { return i == 15 }},
+			{"a household's", store.Owner{Household: "h1"}, store.EventFilter{Recipient: "r1", Purpose: "advice"}, func(i int) bool { return i%4 == 1 && i%5 == 1 && i < 30 }},
+			{"a recipient's", store.Owner{Recipient: "r1"}, store.EventFilter{Kind: ledger.KindAccess}, func(i int) bool { return i%5 == 1 && i%3 == 0 }},
+			{"a recipient's, of another", store.Owner{Recipient: "r1"}, store.EventFilter{Recipient: "r2"}, func(int) bool { return false }},
+			{"nobody's", store.Owner{}, store.EventFilter{Recipient: "r1"}, func(int) bool { return false }},
+			{"what there is not", store.Owner{All: true}, store.EventFilter{Purpose: "nothing"}, func(int) bool { return false }},
+		} {
+			var want []uint64
+			for i := len(entries) - 1; i >= 0; i-- {
+				if test.pass(i) {
+					want = append(want, uint64(i))
+				}
+			}
+			for _, size := range []int{1, 3, 100} {
+				var got []uint64
+				for page, more := "", true; more; more = page != "" {
+					list, next, err := s.ListEvents(t.Context(), test.owner, test.filter, page, size)
+					must(t, err)
+					if len(list) > size {
+						t.Errorf("%s: a page of %d, want at most %d", test.name, len(list), size)
+					}
+					for _, e := range list {
+						got = append(got, e.Index)
+					}
+					page = next
+				}
+				if d := cmp.Diff(want, got); d != "" {
+					t.Errorf("%s, pages of %d (-want +got):\n%s", test.name, size, d)
+				}
+			}
+		}
+	})
+}
+
+// A rare event in a long record is found page after page, none of which looks at
+// more than its share, and none of which ends the list too soon. It would catch a
+// filter that lets one call read the whole ledger.
+func TestFilteredPagesAreBounded(t *testing.T) {
+	onBothOpen(t, func(t *testing.T, s *store.Store) {
+		must(t, s.CreateLedger(t.Context(), origin))
+		const most, n = 10_000, 20_500 // what a page looks at, and what there is
+		rare := entryOf(t, "", ledger.Payload{Kind: ledger.KindAccessDenied, Time: 1, Recipient: "r", Purpose: "rare"})
+		common := entryOf(t, "", ledger.Payload{Kind: ledger.KindAccess, Time: 1, Purpose: "common"})
+		entries := make([]ledger.Entry, n)
+		for i := range entries {
+			entries[i] = common
+			if i == 7 || i == n-1-most { // far back, and where the second page begins to look
+				entries[i] = rare
+			}
+			entries[i].RequestID = fmt.Sprint(i)
+		}
+		append2(t, s, entries...)
+		for name, filter := range map[string]store.EventFilter{
+			"kind": {Kind: ledger.KindAccessDenied}, "purpose": {Purpose: "rare"}, "time": {Until: 1}, "nothing": {Purpose: "nothing"},
+		} {
+			var pages [][]uint64
+			var tokens []string
+			for page, more := "", true; more; more = page != "" {
+				list, next, err := s.ListEvents(t.Context(), store.Owner{All: true}, filter, page, 500)
+				must(t, err)
+				var indices []uint64
+				for _, e := range list {
+					indices = append(indices, e.Index)
+				}
+				pages, tokens = append(pages, indices), append(tokens, next)
+				page = next
+			}
+			switch name {
+			case "kind", "purpose":
+				if d := cmp.Diff([][]uint64{nil, {n - 1 - most}, {7}}, pages); d != "" {
+					t.Errorf("%s: pages (-want +got):\n%s", name, d)
+				}
+			case "nothing":
+				if d := cmp.Diff([]string{fmt.Sprint(n-most, "."), fmt.Sprint(n-2*most, "."), ""}, tokens); d != "" {
+					t.Errorf("%s: tokens (-want +got):\n%s", name, d)
+				}
+			case "time": // everything passes, and nothing is cut
+				if len(pages) != n/500 || len(pages[0]) != 500 {
+					t.Errorf("%s: %d pages, the first of %d", name, len(pages), len(pages[0]))
+				}
+			}
+		}
+		// By the recipient's own index the rare are all there is.
+		list, next, err := s.ListEvents(t.Context(), store.Owner{All: true}, store.EventFilter{Recipient: "r"}, "", 5)
+		must(t, err)
+		if len(list) != 2 || next != "" {
+			t.Errorf("by recipient: %d events, next page %q", len(list), next)
+		}
+	})
+}
+
+// entryOf is the entry of a payload, without a real leaf.
+func entryOf(t testing.TB, request string, p ledger.Payload) ledger.Entry {
+	t.Helper()
+	b, err := p.Encode()
+	must(t, err)
+	return ledger.Entry{RequestID: request, Payload: b, Kind: p.Kind, Time: p.Time, Subject: p.Subject, Recipient: p.Recipient}
 }
 
 // A letter's code opens one session; a session ends when it is closed or runs out.
