@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/ledger/ledgertest"
@@ -244,6 +245,32 @@ func (h *fakeHub) RevokeConsent(ctx context.Context, req *wattveilv1.RevokeConse
 	r, err := h.decide(ctx, req.GetRequestId(), req.GetConsentId(), ledger.KindConsentRevoke,
 		wattveilv1.ConsentState_CONSENT_STATE_GRANTED, wattveilv1.ConsentState_CONSENT_STATE_REVOKED)
 	return &wattveilv1.RevokeConsentResponse{Receipt: r}, err
+}
+
+// NarrowConsent answers as the hub does: wider and equal terms are refused, and a
+// repeated request is answered alike.
+func (h *fakeHub) NarrowConsent(ctx context.Context, req *wattveilv1.NarrowConsentRequest) (*wattveilv1.NarrowConsentResponse, error) {
+	c, err := h.find(req.GetConsentId())
+	if err != nil {
+		return nil, err
+	}
+	to, now := req.GetNarrowed(), c.GetTerms()
+	_, done := h.entry(ctx, req.GetRequestId())
+	switch {
+	case done:
+	case c.GetState() != wattveilv1.ConsentState_CONSENT_STATE_GRANTED:
+		return nil, refusal(codes.FailedPrecondition, "wrong_state")
+	case to.GetDataFrom() >= to.GetDataUntil():
+		return nil, refusal(codes.InvalidArgument, "bad_terms")
+	case to.GetDataFrom() < now.GetDataFrom() || to.GetDataUntil() > now.GetDataUntil() || to.GetPermissionUntil() > now.GetPermissionUntil() || to.GetGranularity() < now.GetGranularity():
+		return nil, refusal(codes.InvalidArgument, "wider_than_asked")
+	case proto.Equal(to, now):
+		return nil, refusal(codes.FailedPrecondition, "same_terms")
+	default:
+		c.Terms = to
+	}
+	r, err := h.record(ctx, req.GetRequestId(), ledger.Payload{Kind: ledger.KindConsentNarrow, Subject: homeID, Recipient: c.GetRecipient(), Consent: c.GetId()})
+	return &wattveilv1.NarrowConsentResponse{Consent: c, Receipt: r}, err
 }
 
 // record writes a leaf and returns its proof.

@@ -87,7 +87,11 @@ func sane(t testing.TB, html string) {
 				continue
 			}
 			named = append(named, e.attr["id"])
-			if e.attr["value"] != "" {
+			if box := e.attr["type"] == "checkbox" || e.attr["type"] == "radio"; box { // whose value is what it sends
+				if _, checked := e.attr["checked"]; checked {
+					t.Errorf("box %q is checked in advance", e.attr["id"])
+				}
+			} else if e.attr["value"] != "" {
 				t.Errorf("input %q is filled in advance", e.attr["id"])
 			}
 		case "th":

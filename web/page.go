@@ -34,6 +34,7 @@ var documents = map[string]any{
 	"home":       document[homePage]{},
 	"sharing":    document[sharingPage]{},
 	"permission": document[permissionPage]{},
+	"narrow":     document[narrowPage]{},
 	"revoke":     document[revokePage]{},
 	"seen":       document[seenPage]{},
 	"entry":      document[entryPage]{},

@@ -26,6 +26,8 @@ var visits = map[string]struct {
 	"GET /sharing/{id}":         {path: "/sharing/live", with: 200, without: 401},
 	"POST /sharing/{id}/grant":  {path: "/sharing/asked/grant", form: url.Values{"request": {"r1"}}, with: 303, without: 401, location: "/sharing/asked?entry=1"},
 	"POST /sharing/{id}/deny":   {path: "/sharing/asked/deny", form: url.Values{"request": {"r2"}}, with: 303, without: 401, location: "/sharing/asked?entry=1"},
+	"GET /sharing/{id}/narrow":  {path: "/sharing/live/narrow", with: 200, without: 401},
+	"POST /sharing/{id}/narrow": {path: "/sharing/live/narrow", form: url.Values{"request": {"r4"}, "detail": {"day"}}, with: 303, without: 401, location: "/sharing/live?entry=1"},
 	"GET /sharing/{id}/revoke":  {path: "/sharing/live/revoke", with: 200, without: 401},
 	"POST /sharing/{id}/revoke": {path: "/sharing/live/revoke", form: url.Values{"request": {"r3"}}, with: 303, without: 401, location: "/sharing/live?entry=1"},
 	"GET /seen":                 {path: "/seen", with: 200, without: 401},
@@ -177,7 +179,7 @@ func TestMarkupInTextsIsText(t *testing.T) {
 			&wattveilv1.Event{Kind: evil, RecipientName: evil})
 	})
 	v := household(t, handler)
-	for _, path := range []string{"/home", "/sharing", "/sharing/asked", "/sharing/live", "/sharing/live/revoke", "/seen", "/seen/0"} {
+	for _, path := range []string{"/home", "/sharing", "/sharing/asked", "/sharing/live", "/sharing/live/narrow", "/sharing/live/revoke", "/seen", "/seen/0"} {
 		body := page(t, v.get(path), http.StatusOK)
 		sane(t, body)
 		if path != "/home" {

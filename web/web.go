@@ -32,8 +32,9 @@ type Config struct {
 // callTimeout bounds what a page waits for the API, all its calls together.
 const callTimeout = 30 * time.Second
 
-// maxForm bounds a form in bytes; the longest is a letter code and a request id.
-const maxForm = 4 << 10
+// maxForm bounds a form in bytes; the longest takes out all but one of a home's
+// 256 meters, each of up to 64 characters.
+const maxForm = 32 << 10
 
 // portal serves the pages. Its fields never change once it is made.
 type portal struct {
@@ -71,6 +72,8 @@ var routes = []route{
 	{"GET /sharing/{id}", true, (*portal).permission},
 	{"POST /sharing/{id}/grant", true, (*portal).grant},
 	{"POST /sharing/{id}/deny", true, (*portal).deny},
+	{"GET /sharing/{id}/narrow", true, (*portal).narrowAsk},
+	{"POST /sharing/{id}/narrow", true, (*portal).narrow},
 	{"GET /sharing/{id}/revoke", true, (*portal).revokeConfirm},
 	{"POST /sharing/{id}/revoke", true, (*portal).revoke},
 	{"GET /seen", true, (*portal).seen},
