@@ -1,7 +1,11 @@
 package web
 
 import (
+	"compress/gzip"
+	"io"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
@@ -78,8 +82,32 @@ func TestStaticFiles(t *testing.T) {
 		if resp.header.Get("Content-Type") != mediaType || !strings.Contains(resp.header.Get("Cache-Control"), "immutable") {
 			t.Errorf("%s: %v", name, resp.header)
 		}
-		if len(file) > 12<<10 || regexp.MustCompile(`url\(|@import`).MatchString(file) {
-			t.Errorf("%s: %d bytes, or it fetches more", name, len(file))
+		if regexp.MustCompile(`url\(|@import`).MatchString(file) {
+			t.Errorf("%s fetches more", name)
+		}
+		for encoding, gzipped := range map[string]bool{"gzip, deflate, br": true, "br;q=1.0, GZIP;q=0.5": true, "deflate": false, "gzip;q=0": false, "identity;q=1, *;q=0": false} {
+			r := httptest.NewRequest(http.MethodGet, address, nil)
+			r.Header.Set("Accept-Encoding", encoding)
+			packed := v.send(r)
+			if got := packed.header.Get("Content-Encoding") == "gzip"; got != gzipped || packed.header.Get("Vary") != "Accept-Encoding" {
+				t.Errorf("%s for %q: %v", name, encoding, packed.header)
+			}
+			if !gzipped {
+				if packed.body != file {
+					t.Errorf("%s for %q is another file", name, encoding)
+				}
+				continue
+			}
+			if len(packed.body) > 5<<10 || packed.header.Get("Etag") == resp.header.Get("Etag") {
+				t.Errorf("%s: %d bytes on the wire", name, len(packed.body))
+			}
+			z, err := gzip.NewReader(strings.NewReader(packed.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(z); err != nil || string(b) != file {
+				t.Errorf("%s for %q unpacks to another file: %v", name, encoding, err)
+			}
 		}
 		if got := v.get("/static/" + name + "?v=0").header.Get("Cache-Control"); got != "no-cache" {
 			t.Errorf("%s of another version: Cache-Control %q", name, got)
