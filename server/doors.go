@@ -57,7 +57,7 @@ func (h *Hub) doors(ctx context.Context, s services) error {
 	if err != nil {
 		return fmt.Errorf("making REST door: %w", err)
 	}
-	pages, err := web.NewHandler(web.Config{Conn: h.conn, Now: h.clock, SecureCookies: h.cfg.HTTP.Cert != "", Log: h.log})
+	pages, err := web.NewHandler(web.Config{Conn: h.conn, Now: h.clock, Regulator: asRegulator, SecureCookies: h.cfg.HTTP.Cert != "", Log: h.log})
 	if err != nil {
 		return fmt.Errorf("making pages: %w", err)
 	}

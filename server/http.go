@@ -37,7 +37,7 @@ const (
 	// guardPublic: it tells what is public anyway.
 	guardPublic = "public"
 	// guardPortal: the pages, which hold nothing and call the API with their
-	// visitor's session.
+	// visitor's session, or as the regulator whose certificate came along.
 	guardPortal = "portal"
 )
 
@@ -126,7 +126,7 @@ func restHandler(ctx context.Context, conn *grpc.ClientConn) (http.Handler, erro
 		runtime.WithMetadata(func(_ context.Context, r *http.Request) metadata.MD {
 			md := metadata.MD{} // the gateway itself passes Authorization on
 			if p, ok := r.Context().Value(principalKey{}).(Principal); ok && p.Kind != Public {
-				md.Set(internalPrincipal, kindName(p.Kind)+"/"+p.ID)
+				md.Set(internalPrincipal, p.internal())
 			}
 			return md
 		}),
@@ -146,6 +146,18 @@ func restHandler(ctx context.Context, conn *grpc.ClientConn) (http.Handler, erro
 		}
 	}
 	return mux, nil
+}
+
+// asRegulator gives the pages the only certificate that counts for them. It
+// returns a context in which calls are the regulator's whose verified certificate
+// came with the HTTP request that ctx is of; false for every other caller. What
+// the calls may do is decided where REST's is.
+func asRegulator(ctx context.Context) (context.Context, bool) {
+	p, ok := ctx.Value(principalKey{}).(Principal)
+	if !ok || p.Kind != RegulatorKind {
+		return nil, false
+	}
+	return metadata.AppendToOutgoingContext(ctx, internalPrincipal, p.internal()), true
 }
 
 func kindName(k Kind) string {

@@ -60,6 +60,9 @@ func (p Principal) Recipient() consent.Recipient { return consent.Recipient(p.ID
 // Household returns the caller as a household.
 func (p Principal) Household() consent.Household { return consent.Household(p.ID) }
 
+// internal is the principal as internalPrincipal carries it.
+func (p Principal) internal() string { return kindName(p.Kind) + "/" + p.ID }
+
 type principalKey struct{}
 
 func withPrincipal(ctx context.Context, p Principal) context.Context {

@@ -23,23 +23,24 @@ const (
 // elsewhere with a key from elsewhere, and the pages say so.
 //
 // The payload is returned for every receipt that can be read, whatever the
-// verdict.
-func (p *portal) check(ctx context.Context, index uint64, r *wattveilv1.Receipt) (ledger.Payload, verdict) {
+// verdict; size and root of the tree only with one that fits.
+func (p *portal) check(ctx context.Context, index uint64, r *wattveilv1.Receipt) (ledger.Verified, verdict) {
 	payload, err := ledger.DecodePayload(r.GetPayload())
 	if err != nil || len(r.GetNonce()) != len(ledger.Hash{}) || r.GetIndex() != index {
-		return ledger.Payload{}, contradicts
+		return ledger.Verified{}, contradicts
 	}
+	shown := ledger.Verified{Payload: payload, Index: index}
 	signed, err := p.audit.GetCheckpoint(ctx, &wattveilv1.GetCheckpointRequest{})
 	if err != nil {
-		return payload, unchecked
+		return shown, unchecked
 	}
 	verifier, err := ledger.NewVerifier(signed.GetVerifierKey())
 	if err != nil {
-		return payload, unchecked
+		return shown, unchecked
 	}
 	proved, err := verifier.Proof(r.GetPayload(), ledger.Hash(r.GetNonce()), []byte(r.GetProof()))
 	if err != nil || proved.Index != index {
-		return payload, contradicts
+		return shown, contradicts
 	}
-	return payload, fits
+	return proved, fits
 }

@@ -65,7 +65,8 @@ func (p *portal) entry(ctx context.Context, r *http.Request) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	payload, outcome := p.check(ctx, index, receipt)
+	proved, outcome := p.check(ctx, index, receipt)
+	payload := proved.Payload
 	page := entryPage{
 		Fits: outcome == fits, Contradicts: outcome == contradicts,
 		Proof: receipt.GetProof(), Payload: groups(receipt.GetPayload()), Nonce: groups(receipt.GetNonce()),
@@ -134,8 +135,11 @@ func (p *portal) proof(ctx context.Context, r *http.Request) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return download{name: "wattveil-entry-" + name + ".json", mediaType: "application/json", body: append(body, '\n')}, nil
+	return download{name: proofName(name), mediaType: "application/json", body: append(body, '\n')}, nil
 }
+
+// proofName is what the proof of an entry is saved as.
+func proofName(entry string) string { return "wattveil-entry-" + entry + ".json" }
 
 // groups writes bytes in hex, four digits at a time.
 func groups(b []byte) string {

@@ -51,8 +51,9 @@ type fakeHub struct {
 	zone     string
 	series   func(from, until int64) []*wattveilv1.Series
 	consents []*wattveilv1.Consent
-	events   []*wattveilv1.Event // newest first
-	release  string              // body of the newest, "" for none
+	events   []*wattveilv1.Event                                                // newest first
+	list     func(*wattveilv1.ListEventsRequest) *wattveilv1.ListEventsResponse // instead of events, if not nil
+	release  string                                                             // body of the newest, "" for none
 	forge    func(*wattveilv1.Receipt)
 	ended    bool // the session is over
 }
@@ -95,6 +96,15 @@ var open = []string{
 	wattveilv1.ReleaseService_GetRelease_FullMethodName,
 }
 
+// asRegulator is how the calls of a regulator's pages are told from others.
+const asRegulator = "test-regulator"
+
+var forRegulators = []string{
+	wattveilv1.AuditService_ListEvents_FullMethodName,
+	wattveilv1.AuditService_GetReceipt_FullMethodName,
+	wattveilv1.AuditService_GetCheckpoint_FullMethodName,
+}
+
 func (h *fakeHub) admit(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -105,6 +115,11 @@ func (h *fakeHub) admit(ctx context.Context, req any, info *grpc.UnaryServerInfo
 	md, _ := metadata.FromIncomingContext(ctx)
 	bearer := md.Get("authorization")
 	switch {
+	case slices.Equal(md.Get(asRegulator), []string{"reg"}):
+		// A certificate's principal counts alone, and for these calls.
+		if len(bearer) != 0 || !slices.Contains(forRegulators, info.FullMethod) {
+			return nil, refusal(codes.PermissionDenied, "not_for_you")
+		}
 	case slices.Contains(open, info.FullMethod):
 		if len(bearer) != 0 {
 			return nil, refusal(codes.Unauthenticated, "session_ended")
@@ -308,6 +323,9 @@ func (h *fakeHub) prove(ctx context.Context, index uint64) (*wattveilv1.Receipt,
 }
 
 func (h *fakeHub) ListEvents(_ context.Context, req *wattveilv1.ListEventsRequest) (*wattveilv1.ListEventsResponse, error) {
+	if h.list != nil {
+		return h.list(req), nil
+	}
 	if req.GetPageToken() == "older" {
 		return &wattveilv1.ListEventsResponse{}, nil
 	}

@@ -54,7 +54,9 @@ var blocks = map[string]bool{"p": true, "li": true, "div": true, "h1": true, "h2
 
 // sane checks what every page owes those who do not see it, have no mouse, or
 // have scripts off, and what the content security policy would refuse.
-func sane(t testing.TB, html string) {
+//
+// entered are values that the visitor has typed; no other stands in a field.
+func sane(t testing.TB, html string, entered ...string) {
 	t.Helper()
 	elements, _, err := parse(html)
 	if err != nil {
@@ -91,7 +93,7 @@ func sane(t testing.TB, html string) {
 				if _, checked := e.attr["checked"]; checked {
 					t.Errorf("box %q is checked in advance", e.attr["id"])
 				}
-			} else if e.attr["value"] != "" {
+			} else if e.attr["value"] != "" && !slices.Contains(entered, e.attr["value"]) {
 				t.Errorf("input %q is filled in advance", e.attr["id"])
 			}
 		case "th":

@@ -23,8 +23,10 @@ type frame struct {
 	Title    string // of the browser's tab; the page's question
 	Here     string // the navigation's current entry
 	SignedIn bool
-	Style    string // address of the style sheet
-	Icon     string // address of the icon
+	// Regulator says that the visitor came with a regulator's certificate.
+	Regulator bool
+	Style     string // address of the style sheet
+	Icon      string // address of the icon
 }
 
 // documents names every template and what it is executed with. A test checks
@@ -40,6 +42,9 @@ var documents = map[string]any{
 	"entry":      document[entryPage]{},
 	"public":     document[publicPage]{},
 	"problem":    document[problemPage]{},
+
+	"regulator":       document[regulatorPage]{},
+	"regulator_event": document[regulatorEventPage]{},
 }
 
 // pages are the parsed templates by name.
@@ -78,8 +83,9 @@ func show[T any](name, title, here string, body T) view {
 
 // send draws the page in full before the first byte leaves.
 func (v view) send(p *portal, w http.ResponseWriter, r *http.Request) error {
+	_, regulator := p.regulator(r.Context())
 	data := v.fill(frame{
-		Title: v.title, Here: v.here, SignedIn: !v.guest && p.token(r) != "",
+		Title: v.title, Here: v.here, SignedIn: !v.guest && p.token(r) != "", Regulator: regulator,
 		Style: p.files.address("style.css"), Icon: p.files.address("favicon.svg"),
 	})
 	var page bytes.Buffer

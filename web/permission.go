@@ -79,11 +79,11 @@ func (p *portal) recorded(ctx context.Context, index uint64, c *wattveilv1.Conse
 		return false
 	}
 	verified, verdict := p.check(ctx, index, resp.GetReceipt())
-	if verdict != fits || verified.Consent != c.GetId() {
+	if verdict != fits || verified.Payload.Consent != c.GetId() {
 		return false
 	}
 	for _, kind := range decisions[c.GetState()] {
-		if verified.Kind == kind {
+		if verified.Payload.Kind == kind {
 			return true
 		}
 	}

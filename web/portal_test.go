@@ -1,18 +1,26 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+
+	"google.golang.org/grpc/metadata"
 )
 
 // newPortal mounts the portal over a hub.
 func newPortal(t testing.TB, change ...func(*Config)) (*fakeHub, http.Handler) {
 	t.Helper()
 	hub, conn := newHub(t)
-	config := Config{Conn: conn, Now: now}
+	config := Config{Conn: conn, Now: now, Regulator: func(ctx context.Context) (context.Context, bool) {
+		if ctx.Value(certified{}) == nil {
+			return nil, false
+		}
+		return metadata.AppendToOutgoingContext(ctx, asRegulator, "reg"), true
+	}}
 	for _, c := range change {
 		c(&config)
 	}
@@ -28,6 +36,16 @@ type visitor struct {
 	t       testing.TB
 	handler http.Handler
 	cookies []*http.Cookie
+	// certificate says that the visitor brings a regulator's.
+	certificate bool
+}
+
+// certified is in the context of a request that came with a regulator's
+// certificate.
+type certified struct{}
+
+func regulator(t testing.TB, h http.Handler) *visitor {
+	return &visitor{t: t, handler: h, certificate: true}
 }
 
 // guest has no session, household has one.
@@ -49,6 +67,9 @@ func (v *visitor) send(r *http.Request) reply {
 	v.t.Helper()
 	for _, c := range v.cookies {
 		r.AddCookie(c)
+	}
+	if v.certificate {
+		r = r.WithContext(context.WithValue(r.Context(), certified{}, true))
 	}
 	w := httptest.NewRecorder()
 	v.handler.ServeHTTP(w, r)

@@ -26,6 +26,7 @@ var (
 	errCrossOrigin = errors.New("web: the form was sent from another site")
 	errBadForm     = errors.New("web: the form is not as this portal made it")
 	errTooMany     = errors.New("web: more permissions than one page can hold")
+	errNoEntry     = errors.New("web: nothing to show for this entry")
 )
 
 // problem is how an error looks to a visitor.
@@ -43,6 +44,7 @@ var ownProblems = []struct {
 	{errNoPage, problem{http.StatusNotFound, "no_page", "This page does not exist", "Check the address, or go back to the start."}},
 	{errCrossOrigin, problem{http.StatusForbidden, "cross_origin", "We did not do this", "The request came from another site. If you wanted it, do it from our own page."}},
 	{errBadForm, problem{http.StatusBadRequest, "bad_form", "We could not read this form", "Go back, load the page again and repeat your choice."}},
+	{errNoEntry, problem{http.StatusNotFound, "no_entry", "There is nothing to show for this entry", "The record is not that long, or the entry was erased. If it was, a later entry of the kind “erasure” names it."}},
 	{errTooMany, problem{http.StatusInternalServerError, "too_many", "There are too many permissions to show", "Tell whoever runs this hub."}},
 }
 

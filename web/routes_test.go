@@ -34,9 +34,14 @@ var visits = map[string]struct {
 	"GET /seen/{index}":         {path: "/seen/0", with: 200, without: 401},
 	"GET /seen/{index}/proof":   {path: "/seen/0/proof", with: 200, without: 401},
 	"GET /public":               {path: "/public", with: 200, without: 200},
-	"GET /static/{name}":        {path: "/static/style.css", with: 200, without: 200},
-	"/":                         {path: "/nowhere", with: 404, without: 404},
-	"POST /session/end":         {path: "/session/end", form: url.Values{}, with: 303, without: 401, location: "/"},
+
+	"GET /regulator":                     {path: "/regulator", with: 404, without: 404},
+	"GET /regulator/event/{index}":       {path: "/regulator/event/0", with: 404, without: 404},
+	"GET /regulator/event/{index}/proof": {path: "/regulator/event/0/proof", with: 404, without: 404},
+
+	"GET /static/{name}": {path: "/static/style.css", with: 200, without: 200},
+	"/":                  {path: "/nowhere", with: 404, without: 404},
+	"POST /session/end":  {path: "/session/end", form: url.Values{}, with: 303, without: 401, location: "/"},
 }
 
 // furnish gives the hub one of everything.
@@ -80,14 +85,14 @@ func TestRoutes(t *testing.T) {
 				}
 				return hub, as(t, handler).get(v.path)
 			}
-			if rt.session != (v.without == http.StatusUnauthorized) {
-				t.Errorf("needs a session: %v, but answers strangers with %d", rt.session, v.without)
+			if (rt.who == signedIn) != (v.without == http.StatusUnauthorized) {
+				t.Errorf("is for %d, but answers strangers with %d", rt.who, v.without)
 			}
 
 			hub, resp := visit(guest)
 			body := page(t, resp, v.without)
 			carries(t, resp, body)
-			if rt.session {
+			if rt.who == signedIn {
 				says(t, body, "Sign in to see this page.", "Code from your letter")
 				silent(t, body, "Sunwise", "Sign out")
 				if calls := hub.called(); len(calls) != 0 {
@@ -179,6 +184,18 @@ func TestMarkupInTextsIsText(t *testing.T) {
 			&wattveilv1.Event{Kind: evil, RecipientName: evil})
 	})
 	v := household(t, handler)
+	for _, path := range []string{"/regulator", "/regulator?outcome=" + url.QueryEscape(evil)} {
+		body := page(t, regulator(t, handler).get(path), http.StatusOK)
+		sane(t, body)
+		says(t, body, `alert("1")`)
+		if strings.Contains(body, "<script") || strings.Contains(body, "<img") {
+			t.Errorf("%s: markup got through", path)
+		}
+	}
+	searched := page(t, regulator(t, handler).get("/regulator?recipient="+url.QueryEscape(evil)+"&before="+url.QueryEscape(evil)), http.StatusOK)
+	if sane(t, searched, evil); strings.Contains(searched, "<script") || strings.Contains(searched, "<img") {
+		t.Error("/regulator: markup got through from the address")
+	}
 	for _, path := range []string{"/home", "/sharing", "/sharing/asked", "/sharing/live", "/sharing/live/narrow", "/sharing/live/revoke", "/seen", "/seen/0"} {
 		body := page(t, v.get(path), http.StatusOK)
 		sane(t, body)

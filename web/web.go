@@ -20,6 +20,10 @@ type Config struct {
 	Conn grpc.ClientConnInterface
 	// Now is the hub's clock. Required.
 	Now func() time.Time
+	// Regulator returns a context under which calls are made in the name of the
+	// regulator whose client certificate came with the request that ctx is of, and
+	// false for everybody else. Nil means that nobody is one.
+	Regulator func(ctx context.Context) (context.Context, bool)
 	// SecureCookies says that visitors come over https: the session cookie is
 	// then refused to everything else. Only a hub on one's own machine does
 	// without.
@@ -44,44 +48,56 @@ type portal struct {
 	audit    wattveilv1.AuditServiceClient
 	releases wattveilv1.ReleaseServiceClient
 
-	now    func() time.Time
-	secure bool
-	log    *slog.Logger
-	pages  pages
-	files  files
+	now       func() time.Time
+	regulator func(context.Context) (context.Context, bool)
+	secure    bool
+	log       *slog.Logger
+	pages     pages
+	files     files
 }
 
 // route is one way in. Every handler is mounted through the routes table, and a
 // test walks it.
 type route struct {
 	pattern string
-	// session says whether the page is for signed-in visitors only; others get
-	// the sign-in page, and no call is made.
-	session bool
-	serve   func(*portal, context.Context, *http.Request) (answer, error)
+	// who says whom the page is for; for others no call is made.
+	who   audience
+	serve func(*portal, context.Context, *http.Request) (answer, error)
 }
+
+// audience is whom a page is for.
+type audience int
+
+const (
+	anyone     audience = iota
+	signedIn            // households with a session; others get the sign-in page
+	regulators          // whoever has a regulator's certificate; for others the page does not exist
+)
 
 // routes is every page of the portal. {id} is a permission, {index} an entry of
 // the record.
 var routes = []route{
-	{"GET /{$}", false, (*portal).index},
-	{"POST /session", false, (*portal).signIn},
-	{"POST /session/end", true, (*portal).signOut},
-	{"GET /home", true, (*portal).home},
-	{"GET /sharing", true, (*portal).sharing},
-	{"GET /sharing/{id}", true, (*portal).permission},
-	{"POST /sharing/{id}/grant", true, (*portal).grant},
-	{"POST /sharing/{id}/deny", true, (*portal).deny},
-	{"GET /sharing/{id}/narrow", true, (*portal).narrowAsk},
-	{"POST /sharing/{id}/narrow", true, (*portal).narrow},
-	{"GET /sharing/{id}/revoke", true, (*portal).revokeConfirm},
-	{"POST /sharing/{id}/revoke", true, (*portal).revoke},
-	{"GET /seen", true, (*portal).seen},
-	{"GET /seen/{index}", true, (*portal).entry},
-	{"GET /seen/{index}/proof", true, (*portal).proof},
-	{"GET /public", false, (*portal).public},
-	{"GET /static/{name}", false, (*portal).static},
-	{"/", false, (*portal).missing},
+	{"GET /{$}", anyone, (*portal).index},
+	{"POST /session", anyone, (*portal).signIn},
+	{"POST /session/end", signedIn, (*portal).signOut},
+	{"GET /home", signedIn, (*portal).home},
+	{"GET /sharing", signedIn, (*portal).sharing},
+	{"GET /sharing/{id}", signedIn, (*portal).permission},
+	{"POST /sharing/{id}/grant", signedIn, (*portal).grant},
+	{"POST /sharing/{id}/deny", signedIn, (*portal).deny},
+	{"GET /sharing/{id}/narrow", signedIn, (*portal).narrowAsk},
+	{"POST /sharing/{id}/narrow", signedIn, (*portal).narrow},
+	{"GET /sharing/{id}/revoke", signedIn, (*portal).revokeConfirm},
+	{"POST /sharing/{id}/revoke", signedIn, (*portal).revoke},
+	{"GET /seen", signedIn, (*portal).seen},
+	{"GET /seen/{index}", signedIn, (*portal).entry},
+	{"GET /seen/{index}/proof", signedIn, (*portal).proof},
+	{"GET /public", anyone, (*portal).public},
+	{"GET /regulator", regulators, (*portal).regulatorEvents},
+	{"GET /regulator/event/{index}", regulators, (*portal).regulatorEvent},
+	{"GET /regulator/event/{index}/proof", regulators, (*portal).proof},
+	{"GET /static/{name}", anyone, (*portal).static},
+	{"/", anyone, (*portal).missing},
 }
 
 // NewHandler returns the portal, to be mounted at "/". All templates are parsed
@@ -109,7 +125,10 @@ func NewHandler(c Config) (http.Handler, error) {
 		consents: wattveilv1.NewConsentServiceClient(c.Conn),
 		audit:    wattveilv1.NewAuditServiceClient(c.Conn),
 		releases: wattveilv1.NewReleaseServiceClient(c.Conn),
-		now:      c.Now, secure: c.SecureCookies, log: log, pages: pages, files: files,
+		now:      c.Now, regulator: c.Regulator, secure: c.SecureCookies, log: log, pages: pages, files: files,
+	}
+	if p.regulator == nil {
+		p.regulator = func(context.Context) (context.Context, bool) { return nil, false }
 	}
 	mux := http.NewServeMux()
 	for _, r := range routes {
@@ -117,7 +136,7 @@ func NewHandler(c Config) (http.Handler, error) {
 	}
 	// Another site may not press our buttons with our visitor's cookie.
 	guard := http.NewCrossOriginProtection()
-	guard.SetDenyHandler(p.handler(route{"cross-origin", false, (*portal).crossOrigin}))
+	guard.SetDenyHandler(p.handler(route{"cross-origin", anyone, (*portal).crossOrigin}))
 	return securityHeaders(guard.Handler(mux)), nil
 }
 
@@ -128,13 +147,10 @@ func (p *portal) handler(rt route) http.Handler {
 		defer cancel()
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 
-		if rt.session {
-			token := p.token(r)
-			if token == "" {
-				p.write(w, r, rt, signInFirst())
-				return
-			}
-			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+		ctx, refused := p.admit(ctx, rt, r)
+		if refused != nil {
+			p.write(w, r, rt, refused)
+			return
 		}
 		a, err := rt.serve(p, ctx, r)
 		if err != nil {
@@ -142,6 +158,28 @@ func (p *portal) handler(rt route) http.Handler {
 		}
 		p.write(w, r, rt, a)
 	})
+}
+
+// admit returns the context under which a page calls the API in its visitor's
+// name, or the answer to somebody whom the page is not for. A certificate counts
+// for the regulator's pages alone, and a session for the household's.
+func (p *portal) admit(ctx context.Context, rt route, r *http.Request) (context.Context, answer) {
+	switch rt.who {
+	case signedIn:
+		token := p.token(r)
+		if token == "" {
+			return nil, signInFirst()
+		}
+		return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), nil
+	case regulators:
+		as, ok := p.regulator(ctx)
+		if !ok {
+			return nil, p.failed(ctx, rt, r, errNoPage)
+		}
+		return as, nil
+	case anyone:
+	}
+	return ctx, nil
 }
 
 // write sends an answer. One that cannot be drawn is an error page instead, and
