@@ -65,11 +65,11 @@ type route struct {
 	serve func(*portal, context.Context, *http.Request) (answer, error)
 }
 
-// audience is whom a page is for.
+// audience is whom a page is for. The zero audience is nobody.
 type audience int
 
 const (
-	anyone     audience = iota
+	anyone     audience = iota + 1
 	signedIn            // households with a session; others get the sign-in page
 	regulators          // whoever has a regulator's certificate; for others the page does not exist
 )
@@ -165,6 +165,8 @@ func (p *portal) handler(rt route) http.Handler {
 // for the regulator's pages alone, and a session for the household's.
 func (p *portal) admit(ctx context.Context, rt route, r *http.Request) (context.Context, answer) {
 	switch rt.who {
+	case anyone:
+		return ctx, nil
 	case signedIn:
 		token := p.token(r)
 		if token == "" {
@@ -172,14 +174,11 @@ func (p *portal) admit(ctx context.Context, rt route, r *http.Request) (context.
 		}
 		return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), nil
 	case regulators:
-		as, ok := p.regulator(ctx)
-		if !ok {
-			return nil, p.failed(ctx, rt, r, errNoPage)
+		if as, ok := p.regulator(ctx); ok {
+			return as, nil
 		}
-		return as, nil
-	case anyone:
 	}
-	return ctx, nil
+	return nil, p.failed(ctx, rt, r, errNoPage)
 }
 
 // write sends an answer. One that cannot be drawn is an error page instead, and
