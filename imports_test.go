@@ -37,7 +37,7 @@ var table = map[string]row{
 	"ledger/ledgertest": {may: []string{"ledger"}, support: true},
 	// Watches a log as a stranger does: by its checkpoints alone.
 	"ledger/witness": {may: []string{"ledger"}},
-	"consent":           {may: []string{"ledger", "meter"}},
+	"consent":        {may: []string{"ledger", "meter"}},
 
 	"consent/consenttest": {may: []string{"consent", "ledger", "meter"}, support: true},
 

@@ -141,7 +141,7 @@ func (e *Exporter) write(path string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // after the rename it is gone
+	defer func() { _ = os.Remove(f.Name()) }() // after the rename it is gone
 	_, err = f.Write(b)
 	if err := errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
 		return err
@@ -199,7 +199,7 @@ func (e *Exporter) sweepAll(keep map[string]bool) error {
 		}
 		rel = filepath.ToSlash(rel)
 		if strings.Contains(rel, ".p/") && !keep[rel] || strings.HasPrefix(filepath.Base(name), ".new-") {
-			return os.Remove(name)
+			return os.Remove(name) //nolint:gosec // a folder that only this process writes
 		}
 		return nil
 	})

@@ -118,13 +118,12 @@ func TestCosignatures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := note.Open(signed, note.VerifierList())
+	_, err = note.Open(signed, note.VerifierList())
 	var unverified *note.UnverifiedNoteError
 	if !errors.As(err, &unverified) {
 		t.Fatal(err)
 	}
-	n = unverified.Note
-	cosigned, err := note.Sign(n, theirs)
+	cosigned, err := note.Sign(unverified.Note, theirs)
 	if err != nil {
 		t.Fatal(err)
 	}

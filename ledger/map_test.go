@@ -34,7 +34,7 @@ func plainRoot(entries map[ledger.Hash]ledger.Hash, depth int) ledger.Hash {
 // compressed tree.
 func keysOf(n int) (keys []ledger.Hash) {
 	for i := range n {
-		key := ledger.Hash(sha256.Sum256(fmt.Append(nil, i)))
+		key := sha256.Sum256(fmt.Append(nil, i))
 		if i%3 > 0 && len(keys) > 0 { // as the one before, up to somewhere
 			at := (i * 7) % 256
 			old := keys[len(keys)-1]

@@ -84,7 +84,7 @@ func (w *WitnessFile) make(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // after the rename it is gone
+	defer func() { _ = os.Remove(f.Name()) }() // after the rename it is gone
 	_, err = f.Write(b)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err

@@ -113,7 +113,8 @@ func TileHandler(r Reader) http.Handler {
 	})
 	mux.HandleFunc("GET /checkpoints/{size}", func(w http.ResponseWriter, req *http.Request) {
 		size, ok := parseSize(req.PathValue("size"))
-		b, err := []byte(nil), error(ErrNoCheckpoint)
+		var b []byte
+		err := ErrNoCheckpoint
 		if ok {
 			b, err = r.CheckpointAt(req.Context(), size)
 		}

@@ -139,7 +139,7 @@ func (b *benchLedger) run(ctx context.Context, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer audit.Close()
+	defer func() { _ = audit.Close() }()
 	b.results.Settings = append(b.results.Settings, w.settings(), "plain: "+strings.Join(strings.Fields(plain.AuditSchema), " "))
 	stored := map[string]int{}
 	for n := range b.rounds {
@@ -260,7 +260,7 @@ func (b *benchLedger) rival(name, dir string, n int, args ...string) benchStep {
 			return c, fmt.Errorf("making directory: %w", err)
 		}
 		defer os.RemoveAll(own)
-		cmd := exec.CommandContext(ctx, b.tessera, append(args, "-dir", own, "-for", b.length.String(), "-bytes", fmt.Sprint(eventBytes))...)
+		cmd := exec.CommandContext(ctx, b.tessera, append(args, "-dir", own, "-for", b.length.String(), "-bytes", fmt.Sprint(eventBytes))...) //nolint:gosec // the operator names the program
 		out, err := cmd.Output()
 		if err != nil {
 			return c, fmt.Errorf("running %s: %w", filepath.Base(b.tessera), err)

@@ -10,6 +10,8 @@
 package witness
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +20,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-
-	"crypto/sha256"
-	"encoding/hex"
 
 	"github.com/wattveil/wattveil/ledger"
 )
@@ -134,7 +133,7 @@ func (w *Witness) addCheckpoint(rw http.ResponseWriter, r *http.Request) {
 	}
 	l.size, l.root = size, root
 	rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = rw.Write(lines) //nolint:gosec // signature lines, of a type that no browser renders
+	_, _ = rw.Write(lines)
 }
 
 // remember makes the checkpoint durable before anybody hears that it is cosigned.
@@ -143,7 +142,7 @@ func (w *Witness) remember(origin string, signed []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // after the rename it is gone
+	defer func() { _ = os.Remove(f.Name()) }() // after the rename it is gone
 	_, err = f.Write(signed)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err

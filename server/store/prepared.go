@@ -42,7 +42,7 @@ func (p *preparedStatements) get(ctx context.Context, query string) *sql.Stmt {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	stmt, err := p.db.PrepareContext(ctx, query)
+	stmt, err := p.db.PrepareContext(ctx, query) //nolint:sqlclosecheck // kept, and closed with the pool
 	if err != nil {
 		return nil // the query itself says what is wrong
 	}

@@ -79,7 +79,7 @@ func (s *session) QueryContext(ctx context.Context, query string, args ...any) (
 	}
 	ctx = s.statement(ctx)
 	if stmt := s.prepared.get(ctx, query); stmt != nil {
-		return s.Tx.StmtContext(ctx, stmt).QueryContext(ctx, args...)
+		return s.Tx.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // the transaction closes it
 	}
 	return s.Tx.QueryContext(ctx, query, args...)
 }
@@ -92,7 +92,7 @@ func (s *session) QueryRowContext(ctx context.Context, query string, args ...any
 	}
 	ctx = s.statement(ctx)
 	if stmt := s.prepared.get(ctx, query); stmt != nil {
-		return s.Tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)
+		return s.Tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // the transaction closes it
 	}
 	return s.Tx.QueryRowContext(ctx, query, args...)
 }
@@ -104,7 +104,7 @@ func (s *session) ExecContext(ctx context.Context, query string, args ...any) (s
 	ctx = s.statement(ctx)
 	if 0 < len(args) && len(args) < 16 { // neither savepoints nor rows of any number
 		if stmt := s.prepared.get(ctx, query); stmt != nil {
-			return s.Tx.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+			return s.Tx.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // the transaction closes it
 		}
 	}
 	return s.Tx.ExecContext(ctx, query, args...)

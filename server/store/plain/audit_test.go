@@ -26,7 +26,7 @@ func TestAudit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer a.Close()
+			defer func() { _ = a.Close() }()
 			var wg sync.WaitGroup
 			for i := range 16 {
 				wg.Go(func() {
