@@ -143,7 +143,7 @@ func newOpenTown(t *testing.T, households ...string) *town {
 	w := newTown(t, households...)
 	w.seq.Close()
 	w.seq = start(t, w.store, mustSigner(t), ledger.Options{})
-	w.mapper = ledger.NewMapper(ledger.Store[*memTx](w.store), w.seq)
+	w.mapper = ledger.NewMapper(ledger.MapStore[*memTx](w.store), w.seq)
 	return w
 }
 

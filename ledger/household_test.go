@@ -33,7 +33,7 @@ func newTown(t *testing.T, households ...string) *town {
 	store.PutEnvelopeKey(regulator(t, 1).posted)
 	signer, verifier, _ := newSigner(t, origin)
 	s := start(t, store, signer, ledger.Options{Sealed: true})
-	return &town{t, store, s, ledger.NewMapper(ledger.Store[*memTx](store), s), verifier, 0}
+	return &town{t, store, s, ledger.NewMapper(ledger.MapStore[*memTx](store), s), verifier, 0}
 }
 
 // record records payloads in one batch, in order.
@@ -261,7 +261,7 @@ func TestFindOwn(t *testing.T) {
 // a household that was erased is a tombstone, under every key it ever had.
 func TestMapper(t *testing.T) {
 	w := life(t)
-	second := ledger.NewMapper(ledger.Store[*memTx](w.store), w.seq)
+	second := ledger.NewMapper(ledger.MapStore[*memTx](w.store), w.seq)
 	if wrote, err := second.Tick(t.Context()); err != nil || !wrote {
 		t.Fatalf("the second process: %v, %v", wrote, err)
 	}
@@ -343,7 +343,7 @@ func BenchmarkHousehold(b *testing.B) {
 	signer, verifier, _ := newSigner(b, origin)
 	s := ledger.NewSequencer(ledger.Store[*memTx](store), signer, ledger.Options{Now: ledgertest.Clock(), Rand: rand.Reader, Sealed: true})
 	defer s.Close()
-	mapper := ledger.NewMapper(ledger.Store[*memTx](store), s)
+	mapper := ledger.NewMapper(ledger.MapStore[*memTx](store), s)
 	for n := 0; n < households*events; n += 500 {
 		batch := make([]ledger.Proposal[*memTx], 500)
 		for i := range batch {

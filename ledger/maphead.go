@@ -20,6 +20,15 @@ type MapTx interface {
 	LedgerTombstones(ctx context.Context, from uint64) ([]Hash, error)
 }
 
+// MapStore is a Store that map heads can be written over.
+type MapStore[T MapTx] interface {
+	Store[T]
+
+	// View runs fn in a transaction that only reads what is committed, and keeps
+	// nobody from writing meanwhile.
+	View(ctx context.Context, fn func(ctx context.Context, tx T) error) error
+}
+
 // SubjectEnd is the end of a household's chain.
 type SubjectEnd struct {
 	Subject string
@@ -33,7 +42,7 @@ type SubjectEnd struct {
 // Several processes may write map heads over one store; each proves from its own.
 // It is safe for concurrent use.
 type Mapper[T MapTx] struct {
-	store Store[T]
+	store MapStore[T]
 	seq   *Sequencer[T]
 
 	mu     sync.Mutex
@@ -44,7 +53,7 @@ type Mapper[T MapTx] struct {
 }
 
 // NewMapper returns a mapper that has written no head yet.
-func NewMapper[T MapTx](store Store[T], seq *Sequencer[T]) *Mapper[T] {
+func NewMapper[T MapTx](store MapStore[T], seq *Sequencer[T]) *Mapper[T] {
 	return &Mapper[T]{store: store, seq: seq}
 }
 
@@ -73,7 +82,7 @@ func (m *Mapper[T]) Tick(ctx context.Context) (bool, error) {
 	defer m.mu.Unlock()
 	var before mapChanges
 	var until uint64
-	err := m.store.Transact(ctx, func(ctx context.Context, tx T) (err error) {
+	err := m.store.View(ctx, func(ctx context.Context, tx T) (err error) {
 		head, err := m.store.Checkpoint(ctx) // of committed leaves, without locking the head
 		if errors.Is(err, ErrNoCheckpoint) {
 			return nil
@@ -92,6 +101,7 @@ func (m *Mapper[T]) Tick(ctx context.Context) (bool, error) {
 	}
 	until = max(until, m.until)
 	undo := m.apply(before)
+	_ = m.tree.Root() // hashes what has changed now, and not while the head is locked
 	var rest []change
 	var covered uint64
 	receipt, err := m.seq.Propose(ctx, fmt.Sprintf("map-head/%d", until), func(ctx context.Context, tx T, _ Position) (Payload, error) {

@@ -199,7 +199,7 @@ func (h *Hub) sequence(ctx context.Context, d Deps, signer ledger.Signer, verifi
 		demanded = verifier.WithPolicy(policy)
 	}
 	h.sequencer = ledger.NewSequencer(ledger.Store[*store.Tx](d.Store), signer, opt)
-	h.mapper = ledger.NewMapper(ledger.Store[*store.Tx](d.Store), h.sequencer)
+	h.mapper = ledger.NewMapper(ledger.MapStore[*store.Tx](d.Store), h.sequencer)
 	h.mapped.Store(d.Clock().UnixNano())
 	var watching context.Context
 	watching, h.stopWatching = context.WithCancel(context.Background())

@@ -93,7 +93,7 @@ func (w *ledgerWorld) sequence(dir string) error {
 		return err
 	}
 	w.seq = ledger.NewSequencer(ledger.Store[*store.Tx](w.store), signer, ledger.Options{Now: time.Now, Rand: rand.Reader, Sealed: true, Witness: w.witness})
-	w.mapper = ledger.NewMapper(ledger.Store[*store.Tx](w.store), w.seq)
+	w.mapper = ledger.NewMapper(ledger.MapStore[*store.Tx](w.store), w.seq)
 	w.gate = consent.NewGate(consent.Ledger[*store.Tx](w.seq), time.Now)
 	return nil
 }

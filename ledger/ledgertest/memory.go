@@ -62,6 +62,11 @@ func NewMemory(origin string) *Memory {
 	return m
 }
 
+// View implements ledger.MapStore; it takes its turn like any other.
+func (m *Memory) View(ctx context.Context, fn func(context.Context, *Tx) error) error {
+	return m.Transact(ctx, fn)
+}
+
 // Transact implements ledger.Store.
 func (m *Memory) Transact(ctx context.Context, fn func(context.Context, *Tx) error) error {
 	select {

@@ -39,6 +39,11 @@ type dialect interface {
 
 	// rowsPerInsert bounds the rows of one INSERT with so many columns.
 	rowsPerInsert(columns int) int
+	// insertRows is how many of n rows the next INSERT takes, at most most.
+	insertRows(n, most int) int
+	// preparedArgs is how many arguments a statement that is kept prepared has at
+	// most.
+	preparedArgs() int
 
 	// bulk inserts n rows as fast as the engine can: COPY, or prepared INSERTs
 	// of many rows. row fills in the values of row i. A key that is already

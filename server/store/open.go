@@ -38,7 +38,7 @@ type Store struct {
 	write *sql.DB // SQLite: one connection, every transaction takes the write lock at BEGIN
 	read  *sql.DB // SQLite: query_only connections; PostgreSQL: the same pool as write
 
-	prepared *preparedStatements // of transactions; nil where a statement costs little
+	prepared *preparedStatements // of transactions
 }
 
 // Open opens the store at url: "sqlite:PATH", or a PostgreSQL URL as lib/pq

@@ -127,6 +127,10 @@ func (*postgresDialect) dayRanges(n int) string {
 
 // rowsPerInsert stays under the protocol's 65,535 parameters.
 func (*postgresDialect) rowsPerInsert(columns int) int { return 30000 / columns }
+func (*postgresDialect) insertRows(n, most int) int    { return min(n, most) }
+
+// preparedArgs leaves out INSERTs of any number of rows: each is a text of its own.
+func (*postgresDialect) preparedArgs() int { return 15 }
 
 // bulk runs COPY … FROM STDIN, which lib/pq offers inside a transaction as a
 // prepared statement: one Exec a row, one without arguments to end it.

@@ -8,44 +8,61 @@ import (
 )
 
 // preparedStatements keeps the queries of transactions prepared, on each connection
-// that has run them: a server that parses and plans each anew spends more on that
-// than on running it. A plan is made again when the server has learnt more about
-// the tables. Safe for concurrent use; nil keeps nothing.
+// that has run them: a database that parses and plans each anew spends more on that
+// than on running it. A plan is made again when the database has learnt more about
+// the tables. Safe for concurrent use.
 type preparedStatements struct {
-	db *sql.DB
+	db     *sql.DB
+	adding sync.Mutex // held while queries are prepared, by one at a time
 
-	mu   sync.Mutex
+	mu   sync.Mutex // never held while waiting for a connection
 	stmt map[string]*sql.Stmt
 }
 
 // maxPrepared bounds what is kept: the texts of a program are few.
-const maxPrepared = 128
+const maxPrepared = 512
 
 func newPreparedStatements(db *sql.DB) *preparedStatements {
 	return &preparedStatements{db: db, stmt: make(map[string]*sql.Stmt)}
 }
 
 // get returns the prepared query, or nil if it is to be run as it is.
-func (p *preparedStatements) get(ctx context.Context, query string) *sql.Stmt {
-	if p == nil {
-		return nil
-	}
+func (p *preparedStatements) get(query string) *sql.Stmt {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if stmt, ok := p.stmt[query]; ok || len(p.stmt) == maxPrepared {
-		return stmt
+	return p.stmt[query]
+}
+
+// add prepares queries. It takes a connection and must not be called by who holds
+// one. What cannot be prepared soon is run as it is, and wanted again.
+func (p *preparedStatements) add(ctx context.Context, queries []string) {
+	if len(queries) == 0 || !p.adding.TryLock() {
+		return
 	}
-	// It takes another connection than the one that waits for it: where none is to
-	// be had, the query is run as it is.
-	if pool := p.db.Stats(); pool.Idle == 0 && pool.OpenConnections == pool.MaxOpenConnections {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer p.adding.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	stmt, err := p.db.PrepareContext(ctx, query) //nolint:sqlclosecheck // kept, and closed with the pool
-	if err != nil {
-		return nil // the query itself says what is wrong
+	for _, query := range queries {
+		if p.get(query) != nil {
+			continue
+		}
+		stmt, err := p.db.PrepareContext(ctx, query) //nolint:sqlclosecheck // kept, and closed with the pool
+		if err != nil {
+			return
+		}
+		if !p.put(query, stmt) {
+			_ = stmt.Close()
+			return
+		}
+	}
+}
+
+func (p *preparedStatements) put(query string, stmt *sql.Stmt) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.stmt) == maxPrepared {
+		return false
 	}
 	p.stmt[query] = stmt
-	return stmt
+	return true
 }

@@ -137,26 +137,13 @@ func insertSQL(table string, columns []string, rows int, suffix string) string {
 // CONFLICT. row fills in the values of row i.
 func insert(ctx context.Context, d dialect, tx statements, table string, columns []string, suffix string, n int, row func(i int, values []any)) error {
 	perStmt := d.rowsPerInsert(len(columns))
-	var full *sql.Stmt // prepared when more than one full statement is due
 	for done := 0; done < n; {
-		rows := min(n-done, perStmt)
+		rows := d.insertRows(n-done, perStmt)
 		values := make([]any, rows*len(columns))
 		for i := range rows {
 			row(done+i, values[i*len(columns):(i+1)*len(columns)])
 		}
-		var err error
-		if rows == perStmt && n >= 2*perStmt {
-			if full == nil {
-				if full, err = tx.PrepareContext(ctx, insertSQL(table, columns, rows, suffix)); err != nil {
-					return err
-				}
-				defer full.Close()
-			}
-			_, err = full.ExecContext(d.statement(ctx), values...)
-		} else {
-			_, err = tx.ExecContext(ctx, insertSQL(table, columns, rows, suffix), values...)
-		}
-		if err != nil {
+		if _, err := tx.ExecContext(ctx, insertSQL(table, columns, rows, suffix), values...); err != nil {
 			return err
 		}
 		done += rows

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -66,7 +67,7 @@ func openSQLite(path string, opt Options) (*Store, error) {
 	}
 	reader.SetMaxOpenConns(opt.MaxConns)
 	reader.SetMaxIdleConns(opt.MaxConns)
-	return &Store{dialect: sqliteDialect{}, write: writer, read: reader}, nil
+	return &Store{dialect: sqliteDialect{}, write: writer, read: reader, prepared: newPreparedStatements(writer)}, nil
 }
 
 // sqliteDSN names the file as a URI, so that no character of the path is taken
@@ -120,9 +121,19 @@ func (sqliteDialect) dayRanges(n int) string {
 	return fmt.Sprintf(`(SELECT key + 1 AS n, value ->> 0 AS household, value ->> 1 AS first, value ->> 2 AS last FROM json_each($%d)) q`, n)
 }
 
-// rowsPerInsert is about 60 parameters: a statement is parsed anew in every
-// transaction, and a short one that runs ten times costs less than a long one.
+// rowsPerInsert is about 60 parameters: a short statement that runs ten times
+// costs less than a long one.
 func (sqliteDialect) rowsPerInsert(columns int) int { return max(1, 60/columns) }
+
+// insertRows makes few texts of all numbers of rows, so that all stay prepared.
+func (sqliteDialect) insertRows(n, most int) int {
+	if n >= most {
+		return most
+	}
+	return 1 << (bits.Len(uint(n)) - 1)
+}
+
+func (sqliteDialect) preparedArgs() int { return 60 }
 
 func (d sqliteDialect) bulk(ctx context.Context, tx statements, table string, columns []string, n int, row func(i int, values []any)) error {
 	return insert(ctx, d, tx, table, columns, "", n, row)

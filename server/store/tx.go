@@ -50,8 +50,22 @@ type Tx struct {
 type session struct {
 	dialect
 	*sql.Tx
-	prepared *preparedStatements // or nil
+	prepared *preparedStatements // nil keeps none
+	wanted   []string            // queries that were not prepared, and shall be the next time
 	due      string              // statement that sets the savepoint; empty when it is set
+}
+
+// statementOf returns the prepared query of so many arguments, or nil.
+func (s *session) statementOf(ctx context.Context, query string, args int) *sql.Stmt {
+	if s.prepared == nil || args > s.preparedArgs() {
+		return nil
+	}
+	stmt := s.prepared.get(query)
+	if stmt == nil {
+		s.wanted = append(s.wanted, query)
+		return nil
+	}
+	return s.Tx.StmtContext(ctx, stmt) //nolint:sqlclosecheck // the transaction closes it
 }
 
 // beforeQuery sets the savepoint that is due unless the query only reads.
@@ -78,8 +92,8 @@ func (s *session) QueryContext(ctx context.Context, query string, args ...any) (
 		return nil, err
 	}
 	ctx = s.statement(ctx)
-	if stmt := s.prepared.get(ctx, query); stmt != nil {
-		return s.Tx.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // the transaction closes it
+	if stmt := s.statementOf(ctx, query, len(args)); stmt != nil {
+		return stmt.QueryContext(ctx, args...)
 	}
 	return s.Tx.QueryContext(ctx, query, args...)
 }
@@ -91,8 +105,8 @@ func (s *session) QueryRowContext(ctx context.Context, query string, args ...any
 		return s.Tx.QueryRowContext(s.statement(ctx), query, args...)
 	}
 	ctx = s.statement(ctx)
-	if stmt := s.prepared.get(ctx, query); stmt != nil {
-		return s.Tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // the transaction closes it
+	if stmt := s.statementOf(ctx, query, len(args)); stmt != nil {
+		return stmt.QueryRowContext(ctx, args...)
 	}
 	return s.Tx.QueryRowContext(ctx, query, args...)
 }
@@ -102,9 +116,9 @@ func (s *session) ExecContext(ctx context.Context, query string, args ...any) (s
 		return nil, err
 	}
 	ctx = s.statement(ctx)
-	if 0 < len(args) && len(args) < 16 { // neither savepoints nor rows of any number
-		if stmt := s.prepared.get(ctx, query); stmt != nil {
-			return s.Tx.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // the transaction closes it
+	if len(args) > 0 { // not a savepoint
+		if stmt := s.statementOf(ctx, query, len(args)); stmt != nil {
+			return stmt.ExecContext(ctx, args...)
 		}
 	}
 	return s.Tx.ExecContext(ctx, query, args...)
@@ -130,9 +144,10 @@ func (s *Store) Transact(ctx context.Context, fn func(ctx context.Context, tx *T
 	if err != nil {
 		return s.beforeCommit(fmt.Errorf("beginning a transaction: %w", err))
 	}
+	tx := &Tx{dialect: s.dialect, sql: &session{dialect: s.dialect, Tx: sqlTx, prepared: s.prepared}}
+	defer func() { s.prepared.add(ctx, tx.sql.wanted) }()
 	defer func() { _ = conn.Close() }()
 	defer sqlTx.Rollback() // after Commit it does nothing
-	tx := &Tx{dialect: s.dialect, sql: &session{dialect: s.dialect, Tx: sqlTx, prepared: s.prepared}}
 	if err := fn(ctx, tx); err != nil {
 		return s.beforeCommit(err)
 	}
@@ -146,6 +161,17 @@ func (s *Store) Transact(ctx context.Context, fn func(ctx context.Context, tx *T
 		return fmt.Errorf("committing: %w: %w", ErrUnknownOutcome, err)
 	}
 	return nil
+}
+
+// View runs fn in a transaction that only reads what is committed, and keeps
+// nobody from writing. fn must not lock. It implements ledger.MapStore.
+func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
+	sqlTx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return s.reading("what is committed", err)
+	}
+	defer sqlTx.Rollback() // it has written nothing
+	return s.reading("what is committed", fn(ctx, &Tx{dialect: s.dialect, sql: &session{dialect: s.dialect, Tx: sqlTx}}))
 }
 
 // beginTx begins a transaction on a connection of its own.
