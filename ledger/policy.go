@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/url"
@@ -222,4 +224,22 @@ func signedBy(sigs []note.Signature, key *verifierKey) bool {
 		}
 	}
 	return false
+}
+
+// DetailKeyPolicy is the Detail of the admin leaf that a hub writes at every start:
+// its Digest is a KeyPolicyDigest.
+const DetailKeyPolicy = "key_policy"
+
+// KeyPolicyDigest is the SHA-256 of "wattveil key policy v1" and, each preceded by
+// a zero byte and its length as 8 bytes big-endian, the log's verifier keys as they
+// are published, one a line; what is required before a key is released, "signed" or
+// "cosigned"; and the text of the witness policy, empty without one.
+func KeyPolicyDigest(verifierKeys, requires string, policy []byte) Hash {
+	h := sha256.New()
+	h.Write([]byte("wattveil key policy v1"))
+	for _, part := range [][]byte{[]byte(verifierKeys), []byte(requires), policy} {
+		h.Write(binary.BigEndian.AppendUint64([]byte{0}, uint64(len(part))))
+		h.Write(part)
+	}
+	return Hash(h.Sum(nil))
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,7 +89,7 @@ func TestWritersAreRegisteredFirst(t *testing.T) {
 		for _, e := range w.events(w.regulator, string(ledger.KindAdmin)) {
 			got, err := w.regulator.GetReceipt(t.Context(), &wattveilv1.GetReceiptRequest{Index: e.GetIndex()})
 			ok(t, err)
-			if p := w.proven(got.GetReceipt()); p.Detail != ledger.DetailEnvelopeKey {
+			if p := w.proven(got.GetReceipt()); strings.HasPrefix(p.Detail, "writer ") {
 				ds = append(ds, p.Digest)
 			}
 		}

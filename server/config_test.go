@@ -89,6 +89,12 @@ var configRefusals = []struct{ name, yaml, words string }{
 	{"no duration", with("ingest: {slow_reader: soon}"), "yaml"},
 	{"two committers on SQLite", with("ingest: {committers: 2}"), "ingest.committers: SQLite has one writer"},
 	{"half a plan", with("release: {watermark: 36h}"), "release"},
+	{"map heads without pause", with("ledger: {map_every: 1ms}"), "ledger.map_every must be between"},
+	{"another demand", with("ledger: {release_requires: believed}"), "ledger.release_requires must be signed or cosigned"},
+	{"cosigned by nobody", with("ledger: {release_requires: cosigned}"), "needs ledger.policy"},
+	{"copies without pause", with("ledger: {export: public, export_every: 1ms}"), "ledger.export_every must be between"},
+	{"reads that wait for ever", with("ledger: {cosign_timeout: 1h}"), "ledger.cosign_timeout must be between"},
+	{"a witness that is not known here", with("ledger: {witness: w}"), "witness"},
 	{"a budget below zero", with("release: {yearly_cap: -1}"), "rho"},
 }
 
@@ -150,6 +156,9 @@ func TestConfigDefaults(t *testing.T) {
 	if c.Release.Watermark != release.DefaultPlan().Watermark || c.Release.YearlyCap != release.DefaultPlan().YearlyCap {
 		t.Errorf("plan %+v", c.Release)
 	}
+	if l := c.Ledger; l.MapEvery != 2*time.Second || l.ReleaseRequires != "signed" || l.ExportEvery != 10*time.Second || l.CosignTimeout != 5*time.Second || l.Policy != "" || l.Export != "" {
+		t.Errorf("ledger %+v", l)
+	}
 	c, err = ParseConfig([]byte(with("store: postgres://h/d", "roles: [portal, ledger, keyguard, access, release, ingest]")))
 	ok(t, err)
 	if c.Ingest.Committers != 2 {
@@ -161,12 +170,13 @@ func TestConfigDefaults(t *testing.T) {
 func TestConfigPaths(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "hub.yaml")
-	ok(t, os.WriteFile(path, []byte(with("keys: {vault: {address: a, ca_file: ca, role_id: r, secret_id_file: /s}}")), 0o600))
+	ok(t, os.WriteFile(path, []byte(with("keys: {vault: {address: a, ca_file: ca, role_id: r, secret_id_file: /s}}", "ledger: {policy: policy, export: /public}")), 0o600))
 	c, err := LoadConfig(path)
 	ok(t, err)
 	for got, want := range map[string]string{
 		c.Store: "sqlite:" + filepath.Join(dir, "hub.db"), c.GRPC.Cert: filepath.Join(dir, "hub.pem"), c.GRPC.Key: filepath.Join(dir, "hub.key"),
 		c.GRPC.ClientCA: filepath.Join(dir, "ca.pem"), c.Keys.Vault.CAFile: filepath.Join(dir, "ca"), c.Keys.Vault.SecretIDFile: "/s", c.HTTP.Cert: "",
+		c.Ledger.SelfWitness: filepath.Join(dir, "ledger.witness"), c.Ledger.Policy: filepath.Join(dir, "policy"), c.Ledger.Export: "/public",
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -192,5 +202,12 @@ func TestExampleConfig(t *testing.T) {
 	}
 	if _, err := ParseConfig([]byte(strings.Replace(string(text), "# roles:", "roles:", 1))); err != nil {
 		t.Errorf("with its roles: %v", err)
+	}
+	if c.Ledger.SelfWitness != "/var/lib/wattveil-witness/ledger.witness" || c.Ledger.Policy != "" {
+		t.Errorf("the sample's ledger: %+v", c.Ledger)
+	}
+	cosigned := strings.NewReplacer("release_requires: signed ", "release_requires: cosigned ", "# policy:", "policy:", "# export:", "export:").Replace(string(text))
+	if c, err = ParseConfig([]byte(cosigned)); err != nil || c.Ledger.ReleaseRequires != "cosigned" || c.Ledger.Policy == "" || c.Ledger.Export == "" {
+		t.Errorf("with witnesses: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -60,6 +61,32 @@ func newWatched(t *testing.T) *watched {
 	w.cfg.Ledger.Policy, w.cfg.Ledger.ReleaseRequires, w.cfg.Ledger.CosignTimeout = path, requireCosigned, 10*time.Second
 	w.restart()
 	return w
+}
+
+// Every start says in the ledger which keys sign and what releases a household's
+// keys: weaker terms than before are on record. It would catch a policy that is
+// taken away for an afternoon.
+func TestKeyPolicyIsRecorded(t *testing.T) {
+	w := newWatched(t)
+	policy, err := os.ReadFile(w.cfg.Ledger.Policy)
+	ok(t, err)
+	w.cfg.Ledger.ReleaseRequires = requireSigned
+	w.restart()
+	var got []ledger.Hash
+	for _, e := range w.events(w.regulator, string(ledger.KindAdmin)) {
+		receipt, err := w.regulator.GetReceipt(t.Context(), &wattveilv1.GetReceiptRequest{Index: e.GetIndex()})
+		ok(t, err)
+		if p := w.proven(receipt.GetReceipt()); p.Detail == ledger.DetailKeyPolicy {
+			got = append(got, p.Digest)
+		}
+	}
+	keys := w.hub.VerifierKey()
+	want := []ledger.Hash{
+		ledger.KeyPolicyDigest(keys, requireSigned, nil), ledger.KeyPolicyDigest(keys, requireCosigned, policy), ledger.KeyPolicyDigest(keys, requireSigned, policy),
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%d records of keys and policy, want %d that follow the starts", len(got), len(want))
+	}
 }
 
 // A read waits for the witnesses, and its receipt carries their word, Ed25519 and

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -140,6 +141,9 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	if _, err := h.writers.get(ctx); err != nil {
 		return err
 	}
+	if err := h.recordKeyPolicy(ctx, d.Random); err != nil {
+		return err
+	}
 	h.committer = newCommitter(d.Store, h.cfg.Ingest.Committers, d.Log)
 	h.meter = &meterService{
 		preparer: &preparer{
@@ -210,6 +214,31 @@ func (h *Hub) sequence(ctx context.Context, d Deps, signer ledger.Signer, verifi
 		go h.export(watching, ledger.NewExporter(d.Store, dir))
 	}
 	return demanded, nil
+}
+
+// recordKeyPolicy writes into the ledger, at every start, whose signatures it bears
+// from then on and what the keeper of keys demands before it hands out a key: who
+// weakens either does it on record.
+func (h *Hub) recordKeyPolicy(ctx context.Context, random io.Reader) error {
+	var start [16]byte
+	if _, err := io.ReadFull(random, start[:]); err != nil {
+		return fmt.Errorf("drawing a name: %w", err)
+	}
+	var policy []byte
+	if path := h.cfg.Ledger.Policy; path != "" {
+		var err error
+		if policy, err = os.ReadFile(path); err != nil {
+			return fmt.Errorf("%w: ledger.policy: %w", ErrConfig, err)
+		}
+	}
+	digest := ledger.KeyPolicyDigest(h.vkey, h.cfg.Ledger.ReleaseRequires, policy)
+	_, err := h.sequencer.Propose(ctx, fmt.Sprintf("key-policy/%x", start), func(context.Context, *store.Tx, ledger.Position) (ledger.Payload, error) {
+		return ledger.Payload{Kind: ledger.KindAdmin, Detail: ledger.DetailKeyPolicy, Digest: digest}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("recording keys and policy: %w", err)
+	}
+	return nil
 }
 
 // export copies the log to a directory until ctx ends. It is in nobody's way: what

@@ -142,7 +142,7 @@ func TestPublicFiles(t *testing.T) {
 	if string(doc) != proto.OpenAPI || !json.Valid(doc) || header.Get("Content-Type") != "application/json" {
 		t.Error("the description of REST is not what the hub was built from")
 	}
-	if _, _, note := get("/checkpoint"); !bytes.HasPrefix(note, []byte("hub.test/ledger\n1\n")) {
+	if _, _, note := get("/checkpoint"); !bytes.HasPrefix(note, []byte("hub.test/ledger\n2\n")) {
 		t.Errorf("checkpoint %q", note)
 	}
 	if code, _, _ := get("/tile/0/x001/000"); code != http.StatusNotFound {

@@ -19,7 +19,7 @@ type preparedStatements struct {
 	stmt map[string]*sql.Stmt
 }
 
-// maxPrepared bounds what is kept: the texts of a program are few.
+// maxPrepared is about how many are kept: the texts of a program are few.
 const maxPrepared = 512
 
 func newPreparedStatements(db *sql.DB) *preparedStatements {
@@ -36,7 +36,7 @@ func (p *preparedStatements) get(query string) *sql.Stmt {
 // add prepares queries. It takes a connection and must not be called by who holds
 // one. What cannot be prepared soon is run as it is, and wanted again.
 func (p *preparedStatements) add(ctx context.Context, queries []string) {
-	if len(queries) == 0 || !p.adding.TryLock() {
+	if len(queries) == 0 || p.full() || !p.adding.TryLock() {
 		return
 	}
 	defer p.adding.Unlock()
@@ -46,23 +46,22 @@ func (p *preparedStatements) add(ctx context.Context, queries []string) {
 		if p.get(query) != nil {
 			continue
 		}
-		stmt, err := p.db.PrepareContext(ctx, query) //nolint:sqlclosecheck // kept, and closed with the pool
+		stmt, err := p.db.PrepareContext(ctx, query)
 		if err != nil {
 			return
 		}
-		if !p.put(query, stmt) {
-			_ = stmt.Close()
-			return
-		}
+		p.put(query, stmt)
 	}
 }
 
-func (p *preparedStatements) put(query string, stmt *sql.Stmt) bool {
+func (p *preparedStatements) put(query string, stmt *sql.Stmt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.stmt) == maxPrepared {
-		return false
-	}
 	p.stmt[query] = stmt
-	return true
+}
+
+func (p *preparedStatements) full() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.stmt) >= maxPrepared
 }

@@ -65,7 +65,7 @@ func (s *session) statementOf(ctx context.Context, query string, args int) *sql.
 		s.wanted = append(s.wanted, query)
 		return nil
 	}
-	return s.Tx.StmtContext(ctx, stmt) //nolint:sqlclosecheck // the transaction closes it
+	return s.Tx.StmtContext(ctx, stmt) // the transaction closes it
 }
 
 // beforeQuery sets the savepoint that is due unless the query only reads.
@@ -92,7 +92,7 @@ func (s *session) QueryContext(ctx context.Context, query string, args ...any) (
 		return nil, err
 	}
 	ctx = s.statement(ctx)
-	if stmt := s.statementOf(ctx, query, len(args)); stmt != nil {
+	if stmt := s.statementOf(ctx, query, len(args)); stmt != nil { //nolint:sqlclosecheck // the transaction closes it
 		return stmt.QueryContext(ctx, args...)
 	}
 	return s.Tx.QueryContext(ctx, query, args...)
@@ -105,7 +105,7 @@ func (s *session) QueryRowContext(ctx context.Context, query string, args ...any
 		return s.Tx.QueryRowContext(s.statement(ctx), query, args...)
 	}
 	ctx = s.statement(ctx)
-	if stmt := s.statementOf(ctx, query, len(args)); stmt != nil {
+	if stmt := s.statementOf(ctx, query, len(args)); stmt != nil { //nolint:sqlclosecheck // the transaction closes it
 		return stmt.QueryRowContext(ctx, args...)
 	}
 	return s.Tx.QueryRowContext(ctx, query, args...)
@@ -117,7 +117,7 @@ func (s *session) ExecContext(ctx context.Context, query string, args ...any) (s
 	}
 	ctx = s.statement(ctx)
 	if len(args) > 0 { // not a savepoint
-		if stmt := s.statementOf(ctx, query, len(args)); stmt != nil {
+		if stmt := s.statementOf(ctx, query, len(args)); stmt != nil { //nolint:sqlclosecheck // the transaction closes it
 			return stmt.ExecContext(ctx, args...)
 		}
 	}
