@@ -161,7 +161,9 @@ func (b *batch[T]) propose(ctx context.Context, tx T, auditable bool) error {
 		}
 		r.err = err
 		if tx.RollbackTo(ctx, savepoint) != nil {
-			b.excluded[i] = err
+			// It broke the transaction, or the store went away under it: not what the
+			// function decided, which may well decide otherwise the next time.
+			b.excluded[i] = fmt.Errorf("%w: %w", ErrNotRecorded, err)
 			return errAgain
 		}
 	}

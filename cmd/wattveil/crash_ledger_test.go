@@ -213,11 +213,12 @@ func (k *ledgerCrash) live(ctx context.Context, home, token string, third *grpc.
 	from, until := k.day.Start(), k.day.End()
 	for n := 0; !k.stopped(); n++ {
 		id := func(what string) string { return fmt.Sprint(home, ".", n, ".", what) }
+		end := time.Now().AddDate(0, 1, 0).Unix() // the same in every repetition
 		var asked *wattveilv1.RequestConsentResponse
 		err := k.settle(ctx, func(ctx context.Context) (err error) {
 			asked, err = consents.RequestConsent(ctx, &wattveilv1.RequestConsentRequest{RequestId: id("ask"), UsagePoint: home, Terms: &wattveilv1.Terms{
 				Purpose: &wattveilv1.Purpose{Code: "advice", Text: "To tell you what a heat pump would save."}, Registers: []string{meter.ActiveImport.String()},
-				Granularity: wattveilv1.Granularity_GRANULARITY_INTERVAL, DataFrom: from, DataUntil: until, PermissionUntil: time.Now().AddDate(0, 1, 0).Unix(),
+				Granularity: wattveilv1.Granularity_GRANULARITY_INTERVAL, DataFrom: from, DataUntil: until, PermissionUntil: end,
 			}})
 			return err
 		})
@@ -405,7 +406,14 @@ func (k *ledgerCrash) finish(t *testing.T) {
 	k.callers.Wait()
 	close(k.failed)
 	for err := range k.failed {
-		t.Errorf("%v: %s", err, k.hub.lastWords())
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(k.hub.log); t.Failed() && err == nil {
+		for line := range strings.Lines(string(b)) {
+			if strings.Contains(line, `"level":"ERROR"`) {
+				t.Log(line)
+			}
+		}
 	}
 	src, err := ledger.HTTPSource("http://"+k.hub.http, http.DefaultClient)
 	if err != nil {
