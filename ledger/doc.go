@@ -32,14 +32,34 @@
 //	<base64 of the root hash>
 //
 //	— wattveil.example/hub <base64 of key hash and Ed25519 signature>
+//	— wattveil.example/hub <base64 of key hash, time and ML-DSA-44 signature>
 //
 // and a receipt is a c2sp.org/tlog-proof whose extra line carries the leaf, so
 // that payload, nonce and receipt together can be checked offline, by
 // [Verifier.Proof], by someone who knows nothing but the log's public key.
 //
+// # Complete
+//
+// What somebody is shown proves that it is in the log; that nothing is missing
+// takes more. Every payload carries its household's and its recipient's next
+// number and the hash of the one before, inside the commitment. How each
+// household's chain ends stands in a sparse Merkle map ([Map]) by keys that only
+// the household can compute, and [Mapper] makes the map's root a leaf: so
+// [Verifier.Household] proves from the household's own secret that it was shown
+// everything. A regulator's copy of every payload is sealed to its public key
+// ([EnvelopeKey]) when it is recorded, and [AuditLog] opens them all.
+//
+// # One history
+//
+// [WitnessFile] remembers outside the store what was signed; [Cosigner] collects
+// witnesses' cosignatures, and a [Verifier] with a [Policy] demands them. A log
+// that is shorter than what was signed, or another, stops its [Sequencer] for
+// good ([Sequencer.Failure]).
+//
 // # Versions
 //
 // Leaves and payloads begin with a version byte and are read strictly: what
 // this package would not have written, it does not read. A later version adds
-// a format beside the first and never changes what version 1 means.
+// a format beside the first and never changes what version 1 means: a payload is
+// of version 2 only if it has a field that version 1 does not know.
 package ledger
