@@ -163,7 +163,8 @@ func (b *batch[T]) propose(ctx context.Context, tx T, auditable bool) error {
 		if tx.RollbackTo(ctx, savepoint) != nil {
 			// It broke the transaction, or the store went away under it: not what the
 			// function decided, which may well decide otherwise the next time.
-			b.excluded[i] = fmt.Errorf("%w: %w", ErrNotRecorded, err)
+			r.err = fmt.Errorf("%w: %w", ErrNotRecorded, err)
+			b.excluded[i] = r.err
 			return errAgain
 		}
 	}

@@ -72,6 +72,7 @@ func TestFaults(t *testing.T) {
 		{[]ledgertest.Step{ledgertest.SetChain}, persisted, own, false},
 		{[]ledgertest.Step{ledgertest.SetChain, ledgertest.RollbackTo}, failed, nothing, false},
 		{[]ledgertest.Step{ledgertest.SetChain, ledgertest.RollbackTo}, persisted, nothing, false},
+		{[]ledgertest.Step{ledgertest.SetChain, ledgertest.RollbackTo, ledgertest.Begin}, failed, nothing, false},
 		{[]ledgertest.Step{ledgertest.Append}, failed, nothing, false},
 		{[]ledgertest.Step{ledgertest.Append}, persisted, nothing, false},
 		{[]ledgertest.Step{ledgertest.Commit}, failed, nothing, false},
