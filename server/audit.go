@@ -15,6 +15,7 @@ import (
 type auditService struct {
 	wattveilv1.UnimplementedAuditServiceServer
 	store     *store.Store
+	prover    *ledger.Prover
 	sequencer *ledger.Sequencer[*store.Tx]
 	mapper    *ledger.Mapper[*store.Tx]
 	clock     Clock
@@ -92,7 +93,7 @@ func (a *auditService) GetReceipt(ctx context.Context, req *wattveilv1.GetReceip
 	if !mine {
 		return nil, store.ErrNotFound
 	}
-	r, err := receiptToWire(ctx, a.store, ledger.Receipt{Index: e.Index, Leaf: e.Leaf, Payload: e.Payload, Nonce: e.Nonce})
+	r, err := receiptToWire(ctx, a.prover, ledger.Receipt{Index: e.Index, Leaf: e.Leaf, Payload: e.Payload, Nonce: e.Nonce})
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 type consentService struct {
 	wattveilv1.UnimplementedConsentServiceServer
 	store    *store.Store
+	prover   *ledger.Prover
 	consents *consent.Service[*store.Tx]
 	clock    Clock
 	// narrowings bounds each household's: of all that it may decide they alone
@@ -101,7 +102,7 @@ func (c *consentService) GrantConsent(ctx context.Context, req *wattveilv1.Grant
 	if err != nil {
 		return nil, err
 	}
-	r, err := receiptToWire(ctx, c.store, receipt)
+	r, err := receiptToWire(ctx, c.prover, receipt)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +143,7 @@ func (c *consentService) NarrowConsent(ctx context.Context, req *wattveilv1.Narr
 	if err != nil {
 		return nil, err
 	}
-	r, err := receiptToWire(ctx, c.store, receipt)
+	r, err := receiptToWire(ctx, c.prover, receipt)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +159,7 @@ func (c *consentService) end(ctx context.Context, request, id string, by func(co
 	if err != nil {
 		return nil, err
 	}
-	return receiptToWire(ctx, c.store, receipt)
+	return receiptToWire(ctx, c.prover, receipt)
 }
 
 // requestID checks a caller's request id; the core spends it in the caller's own
@@ -267,8 +268,8 @@ func consentToWire(c store.ConsentRow) *wattveilv1.Consent {
 }
 
 // receiptToWire proves the leaf under the newest checkpoint.
-func receiptToWire(ctx context.Context, r ledger.Reader, receipt ledger.Receipt) (*wattveilv1.Receipt, error) {
-	proof, err := ledger.TLogProof(ctx, r, receipt.Index)
+func receiptToWire(ctx context.Context, p *ledger.Prover, receipt ledger.Receipt) (*wattveilv1.Receipt, error) {
+	proof, err := p.TLogProof(ctx, receipt.Index)
 	if err != nil {
 		return nil, fmt.Errorf("proving event: %w", err)
 	}

@@ -54,6 +54,7 @@ type Hub struct {
 	witness   *ledger.WitnessFile // or nil
 	cosigner  *ledger.Cosigner    // or nil
 	mapper    *ledger.Mapper[*store.Tx]
+	prover    *ledger.Prover
 	mapped    atomic.Int64 // by the hub's clock, unix ns, when a map head was last due
 	consents  *consent.Service[*store.Tx]
 	releases  *release.Engine[*store.Tx]
@@ -153,17 +154,18 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 		},
 		committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, log: d.Log, stopping: h.stopping,
 	}
+	h.prover = ledger.NewProver(d.Store)
 	codes := letterCodes{key: secrets.codes}
 	services := services{
 		meter:    h.meter,
 		registry: &registryService{store: d.Store, sequencer: h.sequencer, keys: d.Keys, codes: codes, clock: d.Clock, random: d.Random},
-		consent:  &consentService{store: d.Store, consents: h.consents, clock: d.Clock, narrowings: newBuckets(narrowingsPerHour, time.Hour)},
+		consent:  &consentService{store: d.Store, prover: h.prover, consents: h.consents, clock: d.Clock, narrowings: newBuckets(narrowingsPerHour, time.Hour)},
 		reading: &readingService{
 			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
 			guard: keyguard.New(d.Store, d.Keys, demanded, d.Clock), prove: h.proveRead, reads: newBuckets(readsPerMinute, time.Minute),
 		},
 		release: &releaseService{store: d.Store, cap: h.cfg.Release.YearlyCap, clock: d.Clock},
-		audit:   &auditService{store: d.Store, sequencer: h.sequencer, mapper: h.mapper, clock: d.Clock, vkey: vkey},
+		audit:   &auditService{store: d.Store, prover: h.prover, sequencer: h.sequencer, mapper: h.mapper, clock: d.Clock, vkey: vkey},
 		session: &sessionService{store: d.Store, sequencer: h.sequencer, codes: codes, clock: d.Clock, random: d.Random, tries: newBucket(60, time.Minute)},
 	}
 	h.health = health.NewServer()
@@ -267,9 +269,8 @@ const witnessTimeout = 5 * time.Second
 // under the newest checkpoint, or under one that is cosigned, as soon as there is
 // one and at most for so long as the configuration says.
 func (h *Hub) proveRead(ctx context.Context, index uint64) ([]byte, error) {
-	prover := ledger.NewProver(h.store)
 	if h.cfg.Ledger.ReleaseRequires != requireCosigned {
-		return prover.TLogProof(ctx, index)
+		return h.prover.TLogProof(ctx, index)
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Ledger.CosignTimeout)
 	defer cancel()
@@ -277,7 +278,7 @@ func (h *Hub) proveRead(ctx context.Context, index uint64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return prover.TLogProofUnder(ctx, index, note)
+	return h.prover.TLogProofUnder(ctx, index, note)
 }
 
 type services struct {

@@ -17,7 +17,7 @@ func position(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 // Checkpoint implements ledger.Reader.
 func (s *Store) Checkpoint(ctx context.Context) ([]byte, error) {
 	var note []byte
-	err := scanOne(ctx, s.read, ledger.ErrNoCheckpoint, []any{&note},
+	err := scanOne(ctx, s.kept, ledger.ErrNoCheckpoint, []any{&note},
 		`SELECT note FROM tlog_checkpoints ORDER BY size DESC LIMIT 1`)
 	return note, s.reading("the newest checkpoint", err)
 }
@@ -25,14 +25,14 @@ func (s *Store) Checkpoint(ctx context.Context) ([]byte, error) {
 // CheckpointAt implements ledger.Reader.
 func (s *Store) CheckpointAt(ctx context.Context, size uint64) ([]byte, error) {
 	var note []byte
-	err := scanOne(ctx, s.read, ledger.ErrNoCheckpoint, []any{&note},
+	err := scanOne(ctx, s.kept, ledger.ErrNoCheckpoint, []any{&note},
 		`SELECT note FROM tlog_checkpoints WHERE size = $1`, position(size))
 	return note, s.reading("a checkpoint", err)
 }
 
 // Checkpoints implements ledger.Reader.
 func (s *Store) Checkpoints(ctx context.Context, after uint64, limit int) ([][]byte, error) {
-	notes, err := scanAll(ctx, s.read, func(row *sql.Rows) (note []byte, err error) {
+	notes, err := scanAll(ctx, s.kept, func(row *sql.Rows) (note []byte, err error) {
 		return note, row.Scan(&note)
 	}, `SELECT note FROM tlog_checkpoints WHERE size > $1 ORDER BY size LIMIT $2`, position(after), limit)
 	return notes, s.reading("checkpoints", err)
@@ -62,7 +62,7 @@ func (s *Store) PutCheckpoint(ctx context.Context, size uint64, root ledger.Hash
 // ReadTile implements ledger.Reader.
 func (s *Store) ReadTile(ctx context.Context, level int, n uint64) ([]byte, error) {
 	var data []byte
-	err := scanOne(ctx, s.read, ledger.ErrNoTile, []any{&data},
+	err := scanOne(ctx, s.kept, ledger.ErrNoTile, []any{&data},
 		`SELECT data FROM tlog_tiles WHERE level = $1 AND n = $2`, level, position(n))
 	return data, s.reading("a tile", err)
 }
@@ -70,7 +70,7 @@ func (s *Store) ReadTile(ctx context.Context, level int, n uint64) ([]byte, erro
 // ReadLeaves implements ledger.Reader.
 func (s *Store) ReadLeaves(ctx context.Context, from, until uint64) ([]ledger.Leaf, error) {
 	next := from
-	leaves, err := scanAll(ctx, s.read, func(row *sql.Rows) (ledger.Leaf, error) {
+	leaves, err := scanAll(ctx, s.kept, func(row *sql.Rows) (ledger.Leaf, error) {
 		var idx uint64
 		var b []byte
 		if err := row.Scan(&idx, &b); err != nil {
@@ -92,7 +92,7 @@ var errGap = errors.New("store: a leaf is missing")
 
 // ReadEntry implements ledger.Reader.
 func (s *Store) ReadEntry(ctx context.Context, index uint64) (ledger.Entry, error) {
-	e, private, err := readEntry(ctx, s.read, `l.idx = $1`, position(index))
+	e, private, err := readEntry(ctx, s.kept, `l.idx = $1`, position(index))
 	switch {
 	case isNotFound(err):
 		return ledger.Entry{}, s.reading("an entry", ledger.ErrNoEntry)

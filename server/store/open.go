@@ -39,6 +39,7 @@ type Store struct {
 	read  *sql.DB // SQLite: query_only connections; PostgreSQL: the same pool as write
 
 	prepared *preparedStatements // of transactions
+	kept     keptReader          // reads the ledger
 }
 
 // Open opens the store at url: "sqlite:PATH", or a PostgreSQL URL as lib/pq

@@ -76,7 +76,10 @@ func openPostgres(ctx context.Context, url string, opt Options) (*Store, error) 
 			return nil, err
 		}
 	}
-	return &Store{dialect: &postgresDialect{db: db, spans: map[int32]bool{}}, write: db, read: db, prepared: newPreparedStatements(db)}, nil
+	prepared := newPreparedStatements(db)
+	return &Store{
+		dialect: &postgresDialect{db: db, spans: map[int32]bool{}}, write: db, read: db, prepared: prepared, kept: newKeptReader(db, prepared),
+	}, nil
 }
 
 func openPool(cfg pq.Config, opt Options) (*sql.DB, error) {

@@ -65,3 +65,36 @@ func (p *preparedStatements) full() bool {
 	defer p.mu.Unlock()
 	return len(p.stmt) >= maxPrepared
 }
+
+// keptReader runs queries outside transactions, prepared: for those of which every
+// answer takes several.
+type keptReader struct {
+	*sql.DB
+	prepared *preparedStatements
+}
+
+func newKeptReader(db *sql.DB, prepared *preparedStatements) keptReader {
+	return keptReader{db, prepared}
+}
+
+func (r keptReader) statementOf(ctx context.Context, query string) *sql.Stmt {
+	if stmt := r.prepared.get(query); stmt != nil {
+		return stmt
+	}
+	r.prepared.add(ctx, []string{query})
+	return r.prepared.get(query)
+}
+
+func (r keptReader) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if stmt := r.statementOf(ctx, query); stmt != nil { //nolint:sqlclosecheck // kept
+		return stmt.QueryContext(ctx, args...)
+	}
+	return r.DB.QueryContext(ctx, query, args...)
+}
+
+func (r keptReader) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if stmt := r.statementOf(ctx, query); stmt != nil { //nolint:sqlclosecheck // kept
+		return stmt.QueryRowContext(ctx, args...)
+	}
+	return r.DB.QueryRowContext(ctx, query, args...)
+}

@@ -67,7 +67,7 @@ func openSQLite(path string, opt Options) (*Store, error) {
 	}
 	reader.SetMaxOpenConns(opt.MaxConns)
 	reader.SetMaxIdleConns(opt.MaxConns)
-	return &Store{dialect: sqliteDialect{}, write: writer, read: reader, prepared: newPreparedStatements(writer)}, nil
+	return &Store{dialect: sqliteDialect{}, write: writer, read: reader, prepared: newPreparedStatements(writer), kept: newKeptReader(reader, newPreparedStatements(reader))}, nil
 }
 
 // sqliteDSN names the file as a URI, so that no character of the path is taken
