@@ -9,12 +9,17 @@ import (
 )
 
 // Prover makes proofs from the leaves and full tiles of a log. It remembers
-// the roots of full tiles it has read, so one that is kept is faster than one
-// made for each proof. It is safe for concurrent use.
+// the roots of full tiles it has read, and the few tiles that every proof needs,
+// so one that is kept is faster than one made for each proof. It is safe for
+// concurrent use.
 type Prover struct{ tree *tree }
 
 // NewProver returns a prover that reads from r.
-func NewProver(r Reader) *Prover { return &Prover{newTree(r)} }
+func NewProver(r Reader) *Prover {
+	t := newTree(r)
+	t.kept = make(map[keptTile][]byte)
+	return &Prover{t}
+}
 
 // Inclusion returns the RFC 6962 inclusion proof (section 2.1.1), leaf's
 // sibling first, of the leaf at index in the tree of that size. The log may

@@ -18,7 +18,18 @@ type tree struct {
 
 	mu    sync.RWMutex
 	roots map[tileID]Hash
+	kept  map[keptTile][]byte // what every proof needs; nil if nothing is kept
 }
+
+// keptTile is the beginning of a tile, which never changes either.
+type keptTile struct {
+	tileID
+	width int
+}
+
+// maxKept tiles take at most 512 KiB. They are all above the lowest level, or at
+// the right edge: few, and a new edge with every checkpoint.
+const maxKept = 64
 
 type tileID struct {
 	level int
@@ -104,7 +115,7 @@ func (t *tree) nodes(ctx context.Context, ids []compact.NodeID, size uint64) ([]
 		if !ok {
 			width := min(TileWidth, size>>(tileHeight*level)-at.n*TileWidth)
 			var err error
-			if tile, err = t.tile(ctx, at.level, at.n, int(width)); err != nil {
+			if tile, err = t.keep(ctx, at, int(width)); err != nil {
 				return nil, err
 			}
 			read[at] = tile
@@ -118,6 +129,31 @@ func (t *tree) nodes(ctx context.Context, ids []compact.NodeID, size uint64) ([]
 		hashes = append(hashes, hash[:])
 	}
 	return hashes, nil
+}
+
+// keep is tile, from memory if that is where it is.
+func (t *tree) keep(ctx context.Context, at tileID, width int) ([]byte, error) {
+	if t.kept == nil || at.level == 0 && width == TileWidth {
+		return t.tile(ctx, at.level, at.n, width)
+	}
+	id := keptTile{at, width}
+	t.mu.RLock()
+	b, ok := t.kept[id]
+	t.mu.RUnlock()
+	if ok {
+		return b, nil
+	}
+	b, err := t.tile(ctx, at.level, at.n, width)
+	if err != nil || len(b) < width*hashSize {
+		return b, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.kept) >= maxKept {
+		clear(t.kept)
+	}
+	t.kept[id] = b
+	return b, nil
 }
 
 // foldHashes returns the root of the perfect tree over 1, 2, 4 … or 256 hashes.
