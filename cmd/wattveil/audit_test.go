@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -71,7 +72,25 @@ func newAudited(t *testing.T) *audited {
 			t.Fatal(err)
 		}
 	}
+	a.await()
 	return a
+}
+
+// await returns when a map head knows of the household. One that a busy machine
+// wrote before its events is followed by another when the clock has moved on.
+func (a *audited) await() {
+	a.t.Helper()
+	a.rig.clock.set(a.rig.clock.Now().Add(time.Minute))
+	for late := time.After(30 * time.Second); ; {
+		if _, v := a.audit(); v.Map == 1 {
+			return
+		}
+		select {
+		case <-late:
+			a.t.Fatal("no map head of the household within 30 s")
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func (a *audited) path(name string) string { return filepath.Join(a.dir, name) }
