@@ -99,7 +99,7 @@ func TestCosignedReads(t *testing.T) {
 	id := w.granted(family, "ask-1", terms())
 	got, err := w.recipient.ReadSeries(t.Context(), reading("r-1", id))
 	ok(t, err)
-	policy, err := w.cfg.Ledger.policy()
+	policy, _, err := w.cfg.Ledger.policy()
 	ok(t, err)
 	r := got.GetReceipt()
 	if _, err := w.verifier().WithPolicy(policy).Proof(r.GetPayload(), ledger.Hash(r.GetNonce()), []byte(r.GetProof())); err != nil {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -55,6 +54,7 @@ type Hub struct {
 	cosigner  *ledger.Cosigner    // or nil
 	mapper    *ledger.Mapper[*store.Tx]
 	prover    *ledger.Prover
+	policy    []byte       // text of the witness policy in force; nil without one
 	mapped    atomic.Int64 // by the hub's clock, unix ns, when a map head was last due
 	consents  *consent.Service[*store.Tx]
 	releases  *release.Engine[*store.Tx]
@@ -152,7 +152,7 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 			keys:  &keyCache{load: d.Store.PublicKeys, lru: newLRU[store.KeyID, seal.PublicKey](keyCacheSize)},
 			slack: int64(h.cfg.Ingest.FutureSlack / time.Second), slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		},
-		committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, log: d.Log, stopping: h.stopping,
+		committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, log: d.Log, stopping: h.stopping, sound: h.sequencer.Failure,
 	}
 	h.prover = ledger.NewProver(d.Store)
 	codes := letterCodes{key: secrets.codes}
@@ -189,10 +189,11 @@ func (h *Hub) sequence(ctx context.Context, d Deps, signer ledger.Signer, verifi
 	} else {
 		d.Log.LogAttrs(ctx, slog.LevelWarn, "no witness file: a store that was set back before a start is not noticed")
 	}
-	policy, err := h.cfg.Ledger.policy()
+	policy, text, err := h.cfg.Ledger.policy()
 	if err != nil {
 		return nil, err
 	}
+	h.policy = text
 	if policy != nil {
 		h.cosigner = ledger.NewCosigner(ledger.CosignerConfig{
 			Store: d.Store, Verifier: verifier, Policy: policy, Client: &http.Client{Timeout: witnessTimeout}, Logger: d.Log,
@@ -226,14 +227,7 @@ func (h *Hub) recordKeyPolicy(ctx context.Context, random io.Reader) error {
 	if _, err := io.ReadFull(random, start[:]); err != nil {
 		return fmt.Errorf("drawing a name: %w", err)
 	}
-	var policy []byte
-	if path := h.cfg.Ledger.Policy; path != "" {
-		var err error
-		if policy, err = os.ReadFile(path); err != nil {
-			return fmt.Errorf("%w: ledger.policy: %w", ErrConfig, err)
-		}
-	}
-	digest := ledger.KeyPolicyDigest(h.vkey, h.cfg.Ledger.ReleaseRequires, policy)
+	digest := ledger.KeyPolicyDigest(h.vkey, h.cfg.Ledger.ReleaseRequires, h.policy)
 	_, err := h.sequencer.Propose(ctx, fmt.Sprintf("key-policy/%x", start), func(context.Context, *store.Tx, ledger.Position) (ledger.Payload, error) {
 		return ledger.Payload{Kind: ledger.KindAdmin, Detail: ledger.DetailKeyPolicy, Digest: digest}, nil
 	})
@@ -354,8 +348,13 @@ func (h *Hub) Serve(ctx context.Context) error {
 // Tend does what time brings: it closes the days whose watermark has passed,
 // publishes them, and ends consents that have run out. Serve calls it every
 // tick; a hub whose clock follows data is tended by whoever moves the clock.
-// Safe for concurrent use; what is already done is not done again.
+// Safe for concurrent use; what is already done is not done again. Over a ledger
+// that can no longer be trusted it does nothing: budget would be spent on a release
+// that cannot be recorded.
 func (h *Hub) Tend(ctx context.Context) error {
+	if err := h.sequencer.Failure(); err != nil {
+		return err
+	}
 	_, closing := h.releases.CloseDue(ctx)
 	if closing != nil {
 		closing = fmt.Errorf("closing days: %w", closing)

@@ -35,6 +35,9 @@ type meterService struct {
 	// stopping is closed when the hub stops: streams then take no new batch,
 	// answer what they have, and end.
 	stopping <-chan struct{}
+	// sound says why the ledger can no longer be trusted; nil while it can. A
+	// stream outlives the gate that let it in.
+	sound func() error
 }
 
 // Submit is one stream of batches. Every batch is prepared (checked and
@@ -81,6 +84,9 @@ func (m *meterService) take(ctx context.Context, stream grpc.BidiStreamingServer
 		}
 		work.Go(func() (err error) {
 			defer recovered(ctx, m.log, "batch", &err)
+			if err := m.sound(); err != nil {
+				return err
+			}
 			resp, err := m.batch(ctx, utility, req)
 			if err != nil {
 				return err

@@ -91,18 +91,18 @@ func (l LedgerConfig) problem() string {
 	return ""
 }
 
-// policy reads the witness policy; nil if none is named.
-func (l LedgerConfig) policy() (*ledger.Policy, error) {
+// policy reads the witness policy and its text; nil if none is named.
+func (l LedgerConfig) policy() (*ledger.Policy, []byte, error) {
 	if l.Policy == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	text, err := os.ReadFile(l.Policy)
 	if err != nil {
-		return nil, fmt.Errorf("%w: ledger.policy: %w", ErrConfig, err)
+		return nil, nil, fmt.Errorf("%w: ledger.policy: %w", ErrConfig, err)
 	}
 	p, err := ledger.ParsePolicy(text)
 	if err != nil {
-		return nil, fmt.Errorf("%w: ledger.policy: %w", ErrConfig, err)
+		return nil, nil, fmt.Errorf("%w: ledger.policy: %w", ErrConfig, err)
 	}
-	return p, nil
+	return p, text, nil
 }

@@ -241,11 +241,16 @@ func TestEraseHousehold(t *testing.T) {
 func TestRolledBackHub(t *testing.T) {
 	w := newTown(t, onSQLite(t), func(c *Config) { c.Ledger.SelfWitness = filepath.Join(t.TempDir(), "witness") })
 	family, _ := w.signIn(w.homes[home])
+	open, err := w.utility.Submit(t.Context())
+	ok(t, err)
+	ok(t, open.Send(batch("before", series(home, yesterday, 1))))
+	_, err = open.Recv()
+	ok(t, err)
 	tamper := storetest.OpenTamper(t, w.cfg.Store)
 	tamper.Save(t)
 	w.granted(family, "ask-1", terms())
 	tamper.SetBack(t)
-	_, err := family.RotateHouseholdSecret(t.Context(), &wattveilv1.RotateHouseholdSecretRequest{RequestId: "x"})
+	_, err = family.RotateHouseholdSecret(t.Context(), &wattveilv1.RotateHouseholdSecretRequest{RequestId: "x"})
 	refused(t, err, codes.DataLoss, "ledger_rolled_back")
 	_, err = w.public().GetCheckpoint(t.Context(), &wattveilv1.GetCheckpointRequest{})
 	refused(t, err, codes.DataLoss, "ledger_rolled_back")
@@ -256,11 +261,21 @@ func TestRolledBackHub(t *testing.T) {
 	if len(answers) > 0 {
 		t.Error("a batch was taken")
 	}
+	ok(t, open.Send(batch("after", series(home, yesterday.Add(time.Hour), 1))))
+	_, err = open.Recv()
+	refused(t, err, codes.DataLoss, "ledger_rolled_back") // also on a stream that was open before
 	for path, want := range map[string]int{"/checkpoint": 503, "/": 503, "/v1/releases": 503, "/readyz": 503, "/healthz": 200} {
 		code, body, _ := w.rest("").raw(t, http.MethodGet, path, nil)
 		if code != want || want == 503 && !strings.Contains(string(body), "ledger_rolled_back") {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
+	}
+	w.clock.set(pastWatermark) // a day is due, and must not be paid for
+	if err := w.hub.Tend(t.Context()); !errors.Is(err, ledger.ErrRollback) {
+		t.Errorf("tending: %v", err)
+	}
+	if spends, err := w.store.BudgetOf(t.Context(), 2026); err != nil || len(spends) > 0 {
+		t.Errorf("budget was spent over a ledger that cannot record it: %v, %v", spends, err)
 	}
 	w.stop()
 	_, err = New(context.Background(), w.cfg, Deps{Store: w.store, Keys: w.keys, Clock: w.clock.now, Random: rand.Reader, Log: w.log.logger()})
