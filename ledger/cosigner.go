@@ -101,9 +101,7 @@ func (c *Cosigner) Run(ctx context.Context) {
 		if wait = min(2*wait, 16*c.cfg.Retry); all {
 			wait = c.cfg.Retry
 		} else {
-			timer := time.NewTimer(wait / 2)
-			defer timer.Stop()
-			again = timer.C
+			again = time.After(wait / 2)
 		}
 		select {
 		case <-ctx.Done():
