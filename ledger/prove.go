@@ -60,18 +60,19 @@ func (p *Prover) hashes(ctx context.Context, nodes proof.Nodes, size uint64) ([]
 
 // TLogProof returns the receipt of the leaf at index under the newest signed
 // checkpoint, as c2sp.org/tlog-proof@v1 whose extra line is the leaf. It
-// returns ErrUnsigned if no signed checkpoint reaches that far yet.
-func (p *Prover) TLogProof(ctx context.Context, index uint64) ([]byte, error) {
+// returns ErrUnsigned if no signed checkpoint reaches that far yet. That the log
+// has this leaf there is the caller's word; a receipt of another verifies nowhere.
+func (p *Prover) TLogProof(ctx context.Context, index uint64, leaf Leaf) ([]byte, error) {
 	note, err := p.tree.r.Checkpoint(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("proving leaf: %w", err)
 	}
-	return p.TLogProofUnder(ctx, index, note)
+	return p.TLogProofUnder(ctx, index, leaf, note)
 }
 
 // TLogProofUnder is TLogProof under a signed checkpoint of the caller's choice,
 // such as one that witnesses have cosigned.
-func (p *Prover) TLogProofUnder(ctx context.Context, index uint64, note []byte) ([]byte, error) {
+func (p *Prover) TLogProofUnder(ctx context.Context, index uint64, leaf Leaf, note []byte) ([]byte, error) {
 	c, err := readCheckpoint(note)
 	if err != nil {
 		return nil, fmt.Errorf("proving leaf: %w", err)
@@ -79,19 +80,12 @@ func (p *Prover) TLogProofUnder(ctx context.Context, index uint64, note []byte) 
 	if index >= c.size {
 		return nil, fmt.Errorf("proving leaf %d of %d: %w", index, c.size, ErrUnsigned)
 	}
-	leaves, err := p.tree.r.ReadLeaves(ctx, index, index+1)
-	if err != nil {
-		return nil, fmt.Errorf("proving leaf: %w", err)
-	}
-	if len(leaves) != 1 {
-		return nil, fmt.Errorf("proving leaf %d: %w", index, ErrNoEntry)
-	}
 	hashes, err := p.Inclusion(ctx, index, c.size)
 	if err != nil {
 		return nil, err
 	}
-	leaf := leaves[0].Bytes()
-	return tlogproof.TLogProof{Index: index, Hashes: hashes, Checkpoint: note, ExtraData: leaf[:]}.Marshal(), nil
+	extra := leaf.Bytes()
+	return tlogproof.TLogProof{Index: index, Hashes: hashes, Checkpoint: note, ExtraData: extra[:]}.Marshal(), nil
 }
 
 // Prove is Prover.Inclusion for a single proof.
@@ -99,9 +93,24 @@ func Prove(ctx context.Context, r Reader, index, size uint64) ([]Hash, error) {
 	return NewProver(r).Inclusion(ctx, index, size)
 }
 
-// TLogProof is Prover.TLogProof for a single proof.
+// TLogProof is Prover.TLogProof for a single proof of a leaf that it reads.
 func TLogProof(ctx context.Context, r Reader, index uint64) ([]byte, error) {
-	return NewProver(r).TLogProof(ctx, index)
+	note, err := r.Checkpoint(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("proving leaf: %w", err)
+	}
+	// The checkpoint first: what it does not cover is unsigned, not missing.
+	if c, err := readCheckpoint(note); err == nil && index >= c.size {
+		return nil, fmt.Errorf("proving leaf %d of %d: %w", index, c.size, ErrUnsigned)
+	}
+	leaves, err := r.ReadLeaves(ctx, index, index+1)
+	if err != nil {
+		return nil, fmt.Errorf("proving leaf: %w", err)
+	}
+	if len(leaves) != 1 {
+		return nil, fmt.Errorf("proving leaf %d: %w", index, ErrNoEntry)
+	}
+	return NewProver(r).TLogProofUnder(ctx, index, leaves[0], note)
 }
 
 // TreeRoot returns the root of the log as it was at a size.

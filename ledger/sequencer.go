@@ -55,7 +55,7 @@ type Receipt struct {
 type Options struct {
 	Now      func() time.Time // required
 	Rand     io.Reader        // required: nonces and the tags of leaves without a household
-	MaxBatch int              // proposals in one transaction at most; 0 means 512
+	MaxBatch int              // proposals in one transaction at most; 0 means 1024
 	Logger   *slog.Logger     // nil means none
 
 	// Sealed: every payload is sealed to the regulators whose keys are valid;
@@ -69,7 +69,7 @@ type Options struct {
 	Published func()
 }
 
-const defaultMaxBatch = 512
+const defaultMaxBatch = 1024
 
 // Sequencer gives every decision its place in the log. One goroutine takes
 // whatever proposals are waiting, without a timer: while one transaction

@@ -269,7 +269,7 @@ func consentToWire(c store.ConsentRow) *wattveilv1.Consent {
 
 // receiptToWire proves the leaf under the newest checkpoint.
 func receiptToWire(ctx context.Context, p *ledger.Prover, receipt ledger.Receipt) (*wattveilv1.Receipt, error) {
-	proof, err := p.TLogProof(ctx, receipt.Index)
+	proof, err := p.TLogProof(ctx, receipt.Index, receipt.Leaf)
 	if err != nil {
 		return nil, fmt.Errorf("proving event: %w", err)
 	}

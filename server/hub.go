@@ -262,9 +262,9 @@ const witnessTimeout = 5 * time.Second
 // proveRead returns the proof that the keeper of keys demands of a read's record:
 // under the newest checkpoint, or under one that is cosigned, as soon as there is
 // one and at most for so long as the configuration says.
-func (h *Hub) proveRead(ctx context.Context, index uint64) ([]byte, error) {
+func (h *Hub) proveRead(ctx context.Context, index uint64, leaf ledger.Leaf) ([]byte, error) {
 	if h.cfg.Ledger.ReleaseRequires != requireCosigned {
-		return h.prover.TLogProof(ctx, index)
+		return h.prover.TLogProof(ctx, index, leaf)
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Ledger.CosignTimeout)
 	defer cancel()
@@ -272,7 +272,7 @@ func (h *Hub) proveRead(ctx context.Context, index uint64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.prover.TLogProofUnder(ctx, index, note)
+	return h.prover.TLogProofUnder(ctx, index, leaf, note)
 }
 
 type services struct {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/keyguard"
 	"github.com/wattveil/wattveil/privacy/seal"
@@ -24,7 +25,7 @@ type readingService struct {
 	store *store.Store
 	gate  *consent.Gate[*store.Tx]
 	guard *keyguard.Guard
-	prove func(ctx context.Context, index uint64) ([]byte, error) // as the guard demands
+	prove func(ctx context.Context, index uint64, leaf ledger.Leaf) ([]byte, error) // as the guard demands
 	clock Clock
 	log   *slog.Logger
 	// reads bounds each recipient's accesses before a leaf is written for them.
@@ -118,7 +119,7 @@ func (r *readingService) limit(p Principal) error {
 // narrows the blocks that are fetched; the permit decides what leaves.
 func (r *readingService) open(ctx context.Context, permit consent.Permit, ask asked) ([]*wattveilv1.Series, *wattveilv1.Receipt, error) {
 	recorded := permit.Receipt()
-	proof, err := r.prove(ctx, recorded.Index)
+	proof, err := r.prove(ctx, recorded.Index, recorded.Leaf)
 	if err != nil {
 		return nil, nil, fmt.Errorf("proving a read: %w", err)
 	}

@@ -72,7 +72,7 @@ func (a *auditService) GetHouseholdRecord(ctx context.Context, req *wattveilv1.G
 			resp.MapSequence++
 		}
 	}
-	if resp.MapHead, err = receiptToWire(ctx, a.prover, ledger.Receipt{Index: head, Payload: entry.Payload, Nonce: entry.Nonce}); err != nil {
+	if resp.MapHead, err = receiptToWire(ctx, a.prover, ledger.Receipt{Index: head, Leaf: entry.Leaf, Payload: entry.Payload, Nonce: entry.Nonce}); err != nil {
 		return nil, err
 	}
 	return resp, nil

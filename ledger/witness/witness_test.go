@@ -289,7 +289,7 @@ func TestCosigner(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		proof, err := ledger.NewProver(l.store).TLogProofUnder(t.Context(), 17, note)
+		proof, err := ledger.NewProver(l.store).TLogProofUnder(t.Context(), 17, e.Leaf, note)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -39,11 +39,13 @@ type dialect interface {
 
 	// rowsPerInsert bounds the rows of one INSERT with so many columns.
 	rowsPerInsert(columns int) int
-	// insertRows is how many of n rows the next INSERT takes, at most most.
-	insertRows(n, most int) int
 	// preparedArgs is how many arguments a statement that is kept prepared has at
 	// most.
 	preparedArgs() int
+
+	// insert inserts n rows in as few statements as the engine likes; row fills in
+	// the values of row i, and suffix may hold ON CONFLICT.
+	insert(ctx context.Context, tx statements, table string, columns []string, suffix string, n int, row func(i int, values []any)) error
 
 	// bulk inserts n rows as fast as the engine can: COPY, or prepared INSERTs
 	// of many rows. row fills in the values of row i. A key that is already
@@ -65,9 +67,9 @@ type dialect interface {
 	// commit. When in doubt it is false.
 	aborted(err error) bool
 
-	// needNotWait lets tx commit without waiting for the disk, where the engine
-	// can: for what can be made again.
-	needNotWait(ctx context.Context, tx statements) error
+	// execRelaxed runs one statement on Store.relaxed, in a transaction of its own
+	// whose commit does not wait for the disk: for what can be made again.
+	execRelaxed(ctx context.Context, relaxed *sql.DB, query string, args ...any) (sql.Result, error)
 
 	// schemaWords are the words of the migrations' templates.
 	schemaWords() map[string]any

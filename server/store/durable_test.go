@@ -3,6 +3,7 @@ package store_test
 import (
 	"testing"
 
+	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/server/store/pgtest"
 )
 
@@ -12,6 +13,7 @@ import (
 // and a frozen process that holds the log's head for ever.
 func TestPostgresSessions(t *testing.T) {
 	s := open(t, pgtest.Database(t))
+	must(t, s.PutCheckpoint(t.Context(), 1, ledger.Hash{1}, []byte("note"))) // does not wait; what comes after it does
 	for setting, want := range map[string]string{"synchronous_commit": "on", "idle_in_transaction_session_timeout": "1min"} {
 		var got string
 		must(t, s.QueryRow(t.Context(), `SELECT current_setting('`+setting+`')`, nil, &got))

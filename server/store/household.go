@@ -50,7 +50,7 @@ func (s *Store) CreateHouseholds(ctx context.Context, hs []NewHousehold) error {
 			return fmt.Errorf("adding households: %w", err)
 		}
 		put := func(table string, columns []string, n int, row func(i int, v []any)) error {
-			return doing("adding "+table, insert(ctx, tx.dialect, tx.sql, table, columns, "", n, row))
+			return doing("adding "+table, tx.insert(ctx, tx.sql, table, columns, "", n, row))
 		}
 		if err := put("households", []string{"id", "generation", "public_key", "created_s"}, len(hs), func(i int, v []any) {
 			v[0], v[1], v[2], v[3] = hs[i].ID, hs[i].Generation, hs[i].PublicKey, hs[i].CreatedAt

@@ -254,7 +254,7 @@ type inserter func(ctx context.Context, tx statements, table string, columns []s
 
 // insertNew inserts rows and passes over those that are there already.
 func (t *Tx) insertNew(ctx context.Context, tx statements, table string, columns []string, n int, row func(i int, values []any)) error {
-	return insert(ctx, t.dialect, tx, table, columns, "ON CONFLICT DO NOTHING", n, row)
+	return t.insert(ctx, tx, table, columns, "ON CONFLICT DO NOTHING", n, row)
 }
 
 func (c *cargo) store(ctx context.Context, tx statements, put inserter) error {

@@ -71,7 +71,7 @@ func (t *Tx) LedgerAppend(ctx context.Context, a ledger.Append) error {
 	}
 	put := func(what, table string, columns []string, n int, row func(i int, v []any)) {
 		if err == nil {
-			err = doing(what, insert(ctx, t.dialect, t.sql, table, columns, "", n, row))
+			err = doing(what, t.insert(ctx, t.sql, table, columns, "", n, row))
 		}
 	}
 	put("adding leaves", "tlog_leaves", []string{"idx", "leaf"}, len(a.Entries), func(i int, v []any) {
@@ -146,7 +146,7 @@ func (t *Tx) LedgerChains(ctx context.Context, ids []ledger.ChainID) (map[ledger
 // LedgerSetChains implements ledger.Tx.
 func (t *Tx) LedgerSetChains(ctx context.Context, ends map[ledger.ChainID]ledger.Link) error {
 	ids := slices.Collect(maps.Keys(ends))
-	err := insert(ctx, t.dialect, t.sql, "tlog_chains", []string{"kind", "id", "seq", "head", "accesses", "nonce"},
+	err := t.insert(ctx, t.sql, "tlog_chains", []string{"kind", "id", "seq", "head", "accesses", "nonce"},
 		`ON CONFLICT (kind, id) DO UPDATE SET seq = excluded.seq, head = excluded.head, accesses = excluded.accesses, nonce = excluded.nonce`,
 		len(ids), func(i int, v []any) {
 			link := ends[ids[i]]

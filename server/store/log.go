@@ -38,25 +38,21 @@ func (s *Store) Checkpoints(ctx context.Context, after uint64, limit int) ([][]b
 	return notes, s.reading("checkpoints", err)
 }
 
-// PutCheckpoint implements ledger.Store. On PostgreSQL it does not wait for the
-// disk: a note that is lost is signed anew by the sequencer's next batch or start.
+// PutCheckpoint implements ledger.Store. It does not wait for the disk: a note that
+// is lost is signed anew by the sequencer's next batch or start.
 func (s *Store) PutCheckpoint(ctx context.Context, size uint64, root ledger.Hash, note []byte) error {
-	return s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
-		if err := tx.needNotWait(ctx, tx.sql); err != nil {
-			return err
-		}
-		put, err := execOne(ctx, tx.sql,
-			`INSERT INTO tlog_checkpoints (size, root, note) VALUES ($1, $2, $3)
-			 ON CONFLICT (size) DO UPDATE SET note = excluded.note WHERE tlog_checkpoints.root = excluded.root`,
-			size, root[:], note)
-		if err != nil {
-			return fmt.Errorf("storing a checkpoint: %w", err)
-		}
-		if !put {
-			return ledger.ErrFork
-		}
-		return nil
-	})
+	res, err := s.execRelaxed(ctx, s.relaxed,
+		`INSERT INTO tlog_checkpoints (size, root, note) VALUES ($1, $2, $3)
+		 ON CONFLICT (size) DO UPDATE SET note = excluded.note WHERE tlog_checkpoints.root = excluded.root`,
+		size, root[:], note)
+	if err != nil {
+		return fmt.Errorf("storing a checkpoint: %w", err)
+	}
+	n, err := res.RowsAffected()
+	if err == nil && n == 0 {
+		err = ledger.ErrFork
+	}
+	return err
 }
 
 // ReadTile implements ledger.Reader.

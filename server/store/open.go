@@ -35,8 +35,9 @@ var ErrURL = errors.New("store: url is neither sqlite:PATH nor postgres://…")
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
 	dialect
-	write *sql.DB // SQLite: one connection, every transaction takes the write lock at BEGIN
-	read  *sql.DB // SQLite: query_only connections; PostgreSQL: the same pool as write
+	write   *sql.DB // SQLite: one connection, every transaction takes the write lock at BEGIN
+	read    *sql.DB // SQLite: query_only connections; PostgreSQL: the same pool as write
+	relaxed *sql.DB // for dialect.execRelaxed; SQLite: the same as write
 
 	prepared *preparedStatements // of transactions
 	kept     keptReader          // reads the ledger
@@ -80,8 +81,10 @@ func connect(ctx context.Context, url string, opt Options) (*Store, error) {
 // Close closes the connections. Transactions under way end in errors.
 func (s *Store) Close() error {
 	err := s.write.Close()
-	if s.read != s.write {
-		err = errors.Join(err, s.read.Close())
+	for _, pool := range []*sql.DB{s.read, s.relaxed} {
+		if pool != s.write {
+			err = errors.Join(err, pool.Close())
+		}
 	}
 	return err
 }

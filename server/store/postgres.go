@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -35,6 +36,9 @@ const connectTimeout = 10 * time.Second
 // it: what it has locked, the log's head among it, would hold up everybody else
 // for as long as its connection stands.
 const idleTimeout = time.Minute
+
+// relaxedConns is one for the sequencer and one for the cosigner.
+const relaxedConns = 2
 
 func openPostgres(ctx context.Context, url string, opt Options) (*Store, error) {
 	cfg, err := pq.NewConfig(url)
@@ -76,9 +80,15 @@ func openPostgres(ctx context.Context, url string, opt Options) (*Store, error) 
 			return nil, err
 		}
 	}
+	cfg.Runtime = maps.Clone(cfg.Runtime) // the other pool goes on reading its own
+	cfg.Runtime["synchronous_commit"] = "off"
+	relaxed, err := openPool(cfg, Options{MaxConns: relaxedConns})
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	prepared := newPreparedStatements(db)
 	return &Store{
-		dialect: &postgresDialect{db: db, spans: map[int32]bool{}}, write: db, read: db, prepared: prepared, kept: newKeptReader(db, prepared),
+		dialect: &postgresDialect{db: db, spans: map[int32]bool{}}, write: db, read: db, relaxed: relaxed, prepared: prepared, kept: newKeptReader(db, prepared),
 	}, nil
 }
 
@@ -130,9 +140,8 @@ func (*postgresDialect) dayRanges(n int) string {
 
 // rowsPerInsert stays under the protocol's 65,535 parameters.
 func (*postgresDialect) rowsPerInsert(columns int) int { return 30000 / columns }
-func (*postgresDialect) insertRows(n, most int) int    { return min(n, most) }
 
-// preparedArgs leaves out INSERTs of any number of rows: each is a text of its own.
+// preparedArgs leaves out statements whose text depends on the number of rows.
 func (*postgresDialect) preparedArgs() int { return 15 }
 
 // bulk runs COPY … FROM STDIN, which lib/pq offers inside a transaction as a
@@ -165,9 +174,8 @@ func copyIn(ctx context.Context, tx statements, table string, columns []string, 
 	return err
 }
 
-func (*postgresDialect) needNotWait(ctx context.Context, tx statements) error {
-	_, err := tx.ExecContext(ctx, `SET LOCAL synchronous_commit = off`)
-	return err
+func (*postgresDialect) execRelaxed(ctx context.Context, relaxed *sql.DB, query string, args ...any) (sql.Result, error) {
+	return relaxed.ExecContext(ctx, query, args...)
 }
 
 func (*postgresDialect) conflict(err error) bool {

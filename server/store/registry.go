@@ -107,7 +107,7 @@ func (s *Store) PutGridNodes(ctx context.Context, nodes []GridNode) error {
 			known[n.ID] = n
 			fresh = append(fresh, n)
 		}
-		err = insert(ctx, tx.dialect, tx.sql, "grid_nodes", []string{"id", "parent", "level", "kind"}, "",
+		err = tx.insert(ctx, tx.sql, "grid_nodes", []string{"id", "parent", "level", "kind"}, "",
 			len(fresh), func(i int, v []any) {
 				n := fresh[i]
 				v[0], v[1], v[2], v[3] = n.ID, sql.NullString{String: n.Parent, Valid: n.Parent != ""}, n.Level, n.Kind

@@ -133,22 +133,4 @@ func insertSQL(table string, columns []string, rows int, suffix string) string {
 	return b.String()
 }
 
-// insert inserts n rows with INSERT statements of many rows; suffix may hold ON
-// CONFLICT. row fills in the values of row i.
-func insert(ctx context.Context, d dialect, tx statements, table string, columns []string, suffix string, n int, row func(i int, values []any)) error {
-	perStmt := d.rowsPerInsert(len(columns))
-	for done := 0; done < n; {
-		rows := d.insertRows(n-done, perStmt)
-		values := make([]any, rows*len(columns))
-		for i := range rows {
-			row(done+i, values[i*len(columns):(i+1)*len(columns)])
-		}
-		if _, err := tx.ExecContext(ctx, insertSQL(table, columns, rows, suffix), values...); err != nil {
-			return err
-		}
-		done += rows
-	}
-	return nil
-}
-
 func noRows(err error) bool { return errors.Is(err, sql.ErrNoRows) }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ func openSQLite(path string, opt Options) (*Store, error) {
 	}
 	reader.SetMaxOpenConns(opt.MaxConns)
 	reader.SetMaxIdleConns(opt.MaxConns)
-	return &Store{dialect: sqliteDialect{}, write: writer, read: reader, prepared: newPreparedStatements(writer), kept: newKeptReader(reader, newPreparedStatements(reader))}, nil
+	return &Store{dialect: sqliteDialect{}, write: writer, read: reader, relaxed: writer, prepared: newPreparedStatements(writer), kept: newKeptReader(reader, newPreparedStatements(reader))}, nil
 }
 
 // sqliteDSN names the file as a URI, so that no character of the path is taken
@@ -125,24 +126,55 @@ func (sqliteDialect) dayRanges(n int) string {
 // costs less than a long one.
 func (sqliteDialect) rowsPerInsert(columns int) int { return max(1, 60/columns) }
 
-// insertRows makes few texts of all numbers of rows, so that all stay prepared.
-func (sqliteDialect) insertRows(n, most int) int {
-	if n >= most {
-		return most
+// insert makes statements of powers of two of rows, so that all stay prepared.
+func (d sqliteDialect) insert(ctx context.Context, tx statements, table string, columns []string, suffix string, n int, row func(i int, values []any)) error {
+	most := d.rowsPerInsert(len(columns))
+	for done := 0; done < n; {
+		rows := most
+		if n-done < most {
+			rows = 1 << (bits.Len(uint(n-done)) - 1)
+		}
+		values := make([]any, rows*len(columns))
+		for i := range rows {
+			row(done+i, values[i*len(columns):(i+1)*len(columns)])
+		}
+		if _, err := tx.ExecContext(ctx, insertSQL(table, columns, rows, suffix), values...); err != nil {
+			return err
+		}
+		done += rows
 	}
-	return 1 << (bits.Len(uint(n)) - 1)
+	return nil
 }
 
 func (sqliteDialect) preparedArgs() int { return 60 }
 
 func (d sqliteDialect) bulk(ctx context.Context, tx statements, table string, columns []string, n int, row func(i int, values []any)) error {
-	return insert(ctx, d, tx, table, columns, "", n, row)
+	return d.insert(ctx, tx, table, columns, "", n, row)
 }
 
 func (sqliteDialect) preparePartitions(context.Context, []meter.Day) error { return nil }
 func (sqliteDialect) forgetPartitions()                                    {}
 
-func (sqliteDialect) needNotWait(context.Context, statements) error { return nil }
+// execRelaxed lets the one connection that writes commit without a sync, and then
+// wait for the disk again, or never be used again. The next commit that does wait
+// takes the statement's pages with it: they come before its own in the log.
+func (d sqliteDialect) execRelaxed(ctx context.Context, relaxed *sql.DB, query string, args ...any) (sql.Result, error) {
+	conn, err := relaxed.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	ctx = d.statement(ctx)
+	defer func() {
+		if _, err := conn.ExecContext(ctx, `PRAGMA synchronous = FULL`); err != nil {
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // drops the connection
+		}
+	}()
+	if _, err := conn.ExecContext(ctx, `PRAGMA synchronous = NORMAL`); err != nil {
+		return nil, err
+	}
+	return conn.ExecContext(ctx, query, args...)
+}
 
 func (sqliteDialect) conflict(err error) bool {
 	switch sqliteCode(err) {

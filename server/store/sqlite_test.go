@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/privacy/keyguard"
 	"github.com/wattveil/wattveil/privacy/seal"
 	"github.com/wattveil/wattveil/server/store"
@@ -141,9 +142,14 @@ func killAfter(t *testing.T, at string, round, n int) (acked []int) {
 
 // Every connection of every pool, the readers' too, syncs each commit, overwrites
 // what is deleted, and holds to foreign keys. It would catch a setting that only
-// the first connection has; a killed process does not show it, lost power does.
+// the first connection has, and one that is not put back after a checkpoint, whose
+// commit does not sync; a killed process does not show it, lost power does.
 func TestSQLitePragmas(t *testing.T) {
 	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "hub.db"))
+	must(t, s.PutCheckpoint(t.Context(), 1, ledger.Hash{1}, []byte("note")))
+	if err := s.PutCheckpoint(t.Context(), 1, ledger.Hash{2}, []byte("other")); !errors.Is(err, ledger.ErrFork) {
+		t.Errorf("another root: %v", err)
+	}
 	check := func(who string, value func(pragma string) (string, error)) {
 		for pragma, want := range map[string]string{
 			"journal_mode": "wal", "synchronous": "2", "secure_delete": "1", "foreign_keys": "1", "trusted_schema": "0", "busy_timeout": "10000",
