@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"math/big"
+	"slices"
 	"time"
 )
 
@@ -63,6 +64,7 @@ const (
 	AuditExpired       AuditCode = "access_after_end"
 	AuditWider         AuditCode = "access_wider_than_granted"
 	AuditReleasedTwice AuditCode = "released_twice"
+	AuditUnpaid        AuditCode = "release_unpaid" // no budget was spent on record before it
 	AuditBudget        AuditCode = "budget_exceeded"
 	AuditMapRoot       AuditCode = "map_root"  // the published list does not lead to the recorded root
 	AuditMapValue      AuditCode = "map_value" // the map says another end of a chain than the events do
@@ -85,7 +87,7 @@ type AuditReport struct {
 	Own      uint64                       // readings by households themselves; not among the accesses
 	Accesses map[string]map[string]uint64 // by recipient and purpose
 	Refusals map[string]uint64            // by reason
-	RhoNano  map[int]uint64               // spent, by calendar year of the day released
+	RhoNano  map[int]uint64               // spent, by calendar year of the day charged
 	MapSize  uint64
 	Findings []AuditFinding // in the order found
 	More     uint64         // findings beyond the limit
@@ -165,6 +167,8 @@ type audit struct {
 	gaps       []auditGap              // in recipients' chains
 	consents   map[string]auditConsent // by id
 	released   map[string]bool         // product and day
+	paid       map[string][]uint64     // nano-rho, for product and day: paid and not yet released
+	paying     bool                    // budget is paid on record
 	tombstones map[Hash]uint64         // map keys that erasures name, and the erasure's leaf
 
 	mapped     bool // whether there is a map head
@@ -216,7 +220,7 @@ func newAudit(origin string, keys []EnvelopePrivateKey, opt AuditOptions) *audit
 		opt: opt, opener: NewEnvelopeOpener(origin, keys...),
 		absent: make(map[uint64]Hash), covered: make(map[uint64]erasedAt),
 		households: make(map[string]*auditChain), recipients: make(map[string]*auditChain),
-		consents: make(map[string]auditConsent), released: make(map[string]bool), tombstones: make(map[Hash]uint64),
+		consents: make(map[string]auditConsent), released: make(map[string]bool), paid: make(map[string][]uint64), tombstones: make(map[Hash]uint64),
 		report: AuditReport{
 			Kinds: make(map[Kind]uint64), Accesses: make(map[string]map[string]uint64), Refusals: make(map[string]uint64), RhoNano: make(map[int]uint64),
 		},
@@ -305,6 +309,8 @@ func (a *audit) decided(index uint64, p Payload) {
 		a.report.Refusals[p.Reason]++
 	case KindRelease:
 		a.release(index, p)
+	case KindBudgetSpend:
+		a.spend(index, p)
 	case KindErasure:
 		for _, e := range p.Erased {
 			if _, absent := a.absent[e.Index]; !absent || e.Index >= index {
@@ -327,17 +333,39 @@ func (a *audit) decided(index uint64, p Payload) {
 	}
 }
 
-// release checks that nothing is published twice, and adds up what it cost.
+// release checks that nothing is published twice, and that it was paid for. Before
+// budget was paid on record, a release itself is what it cost.
 func (a *audit) release(index uint64, p Payload) {
 	what := fmt.Sprintf("%s/%d", p.Product, p.Day)
 	if a.released[what] {
 		a.find(index, AuditReleasedTwice, "product and day were released before")
 	}
 	a.released[what] = true
+	at := slices.Index(a.paid[what], p.RhoNano)
+	switch {
+	case at >= 0:
+		a.paid[what] = slices.Delete(a.paid[what], at, at+1)
+	case a.paying:
+		a.find(index, AuditUnpaid, "no budget was paid for it before")
+		fallthrough
+	default:
+		a.charge(index, p)
+	}
+}
+
+// spend takes in budget that was paid, for noise that somebody or nobody saw.
+func (a *audit) spend(index uint64, p Payload) {
+	what := fmt.Sprintf("%s/%d", p.Product, p.Day)
+	a.paying, a.paid[what] = true, append(a.paid[what], p.RhoNano)
+	a.charge(index, p)
+}
+
+// charge adds up what a year has cost.
+func (a *audit) charge(index uint64, p Payload) {
 	year := time.Unix(int64(p.Day)*86400, 0).UTC().Year()
 	sum := new(big.Int).Add(new(big.Int).SetUint64(a.report.RhoNano[year]), new(big.Int).SetUint64(p.RhoNano))
 	if !sum.IsUint64() || a.opt.YearlyCapNano > 0 && sum.Uint64() > a.opt.YearlyCapNano {
-		a.find(index, AuditBudget, "the releases of %d cost more than the cap", year)
+		a.find(index, AuditBudget, "the year %d cost more than the cap", year)
 	}
 	if sum.IsUint64() {
 		a.report.RhoNano[year] = sum.Uint64()

@@ -114,6 +114,11 @@ func released(day int32, rho uint64) ledger.Payload {
 	return ledger.Payload{Kind: ledger.KindRelease, Product: "day-curve", Day: day, Nodes: 37, RhoNano: rho, Digest: sequence(4)}
 }
 
+// paid is what comes before a release.
+func paid(day int32, rho uint64) ledger.Payload {
+	return ledger.Payload{Kind: ledger.KindBudgetSpend, Product: "day-curve", Day: day, RhoNano: rho}
+}
+
 // chronicle is a log in which everything happens that may: agreements, reads and
 // refusals, releases, an erasure, a change of secret, and map heads in between.
 func chronicle(t *testing.T, sealed bool) *town {
@@ -128,10 +133,10 @@ func chronicle(t *testing.T, sealed bool) *town {
 	w.record(agreed("a", ledger.KindConsentRequest), agreed("b", ledger.KindConsentRequest), agreed("a", ledger.KindConsentGrant), agreed("c", ledger.KindConsentRequest))
 	w.record(agreed("b", ledger.KindConsentGrant), agreed("c", ledger.KindConsentGrant))
 	w.tick()
-	w.record(released(20454, 18_000_000), reads("a"), reads("b"), own("a"), reads("c"), of("b", ledger.KindRekey), narrower, less)
+	w.record(paid(20454, 18_000_000), paid(20454, 18_000_000), released(20454, 18_000_000), reads("a"), reads("b"), own("a"), reads("c"), of("b", ledger.KindRekey), narrower, less)
 	w.tick()
 	w.erase("c")
-	w.record(agreed("a", ledger.KindConsentRevoke), ledger.Payload{Kind: ledger.KindAccessDenied, Subject: "a", Recipient: "adviser", Consent: "c-a", Reason: "revoked"}, released(20455, 18_000_000))
+	w.record(agreed("a", ledger.KindConsentRevoke), ledger.Payload{Kind: ledger.KindAccessDenied, Subject: "a", Recipient: "adviser", Consent: "c-a", Reason: "revoked"}, paid(20455, 18_000_000), released(20455, 18_000_000))
 	w.tick()
 	w.record(own("b"))
 	return w
@@ -152,12 +157,12 @@ func newOpenTown(t *testing.T, households ...string) *town {
 func TestAudit(t *testing.T) {
 	for _, sealed := range []bool{true, false} {
 		w := chronicle(t, sealed)
-		r := w.audit(w.toRegulator(), ledger.AuditOptions{YearlyCapNano: 36_000_000})
+		r := w.audit(w.toRegulator(), ledger.AuditOptions{YearlyCapNano: 54_000_000})
 		for _, f := range r.Findings {
 			t.Errorf("sealed %v: %d %s: %s", sealed, f.Index, f.Code, f.What)
 		}
 		if r.Opened+r.Erased != r.Log.Size || r.Erased != 3 || r.Own != 2 || r.Accesses["adviser"]["advice"] != 3 || r.Refusals["revoked"] != 1 ||
-			r.RhoNano[2026] != 36_000_000 || r.Kinds[ledger.KindMapHead] != 3 || r.MapSize != 3 {
+			r.RhoNano[2026] != 54_000_000 || r.Kinds[ledger.KindMapHead] != 3 || r.MapSize != 3 {
 			t.Errorf("sealed %v: report %+v", sealed, r)
 		}
 	}
@@ -267,6 +272,9 @@ func TestAuditOfDecisions(t *testing.T) {
 		"revived":                 {revoked, agreed("a", ledger.KindConsentGrant), ledger.AuditConsent},
 		"released twice":          {[]ledger.Payload{released(20454, 1)}, released(20454, 1), ledger.AuditReleasedTwice},
 		"budget":                  {[]ledger.Payload{released(20454, 60)}, released(20455, 41), ledger.AuditBudget},
+		"budget for nothing":      {[]ledger.Payload{paid(20454, 60), released(20454, 60)}, paid(20455, 41), ledger.AuditBudget},
+		"one payment twice":       {[]ledger.Payload{paid(20454, 6), released(20454, 6)}, released(20455, 6), ledger.AuditUnpaid},
+		"paid for less":           {[]ledger.Payload{paid(20454, 6)}, released(20454, 7), ledger.AuditUnpaid},
 		"budget beyond numbers":   {[]ledger.Payload{released(20454, 60)}, released(20455, 1<<64-1), ledger.AuditBudget},
 		"erased what opens":       {granted, ledger.Payload{Kind: ledger.KindErasure, Erased: []ledger.Erased{{Index: 1}}}, ledger.AuditErasedOpens},
 		"erased what is to come":  {granted, ledger.Payload{Kind: ledger.KindErasure, Erased: []ledger.Erased{{Index: 99}}}, ledger.AuditErasedOpens},
@@ -277,8 +285,14 @@ func TestAuditOfDecisions(t *testing.T) {
 		r := w.audit(w.toRegulator(), ledger.AuditOptions{YearlyCapNano: 100})
 		has(t, name, r, c.code, uint64(len(c.before)))
 	}
-	// The years of a budget are apart.
+	// A payment is counted once, with its release or without.
 	w := newTown(t)
+	w.record(paid(20454, 40), paid(20454, 40), released(20454, 40), paid(20455, 20), released(20455, 20))
+	if r := w.audit(w.toRegulator(), ledger.AuditOptions{YearlyCapNano: 100}); len(r.Findings) > 0 || r.RhoNano[2026] != 100 {
+		t.Errorf("a payment for nothing, and two releases: %d nano-rho, %+v", r.RhoNano[2026], r.Findings)
+	}
+	// The years of a budget are apart.
+	w = newTown(t)
 	w.record(released(20453, 100), released(20454, 100)) // 2025-12-31 and 2026-01-01
 	if r := w.audit(w.toRegulator(), ledger.AuditOptions{YearlyCapNano: 100}); len(r.Findings) > 0 {
 		t.Errorf("two years: %+v", r.Findings)

@@ -61,5 +61,5 @@
 // Leaves and payloads begin with a version byte and are read strictly: what
 // this package would not have written, it does not read. A later version adds
 // a format beside the first and never changes what version 1 means: a payload is
-// of version 2 only if it has a field that version 1 does not know.
+// of a later version only if it has a kind or a field that those before do not know.
 package ledger

@@ -3,7 +3,6 @@ package ledger
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"unicode/utf8"
 )
 
@@ -19,9 +18,9 @@ import (
 //
 // The version is the lowest that has the payload's kind and every field that is
 // present, so that a payload which version 1 can express has the bytes it always
-// had. Version 2 adds fields 30 and up and the kinds of kindsOfVersion2; an
-// element of field 30 is index(8) | recipient's number(8) | recipient.
-const maxPayloadVersion = 2
+// had. Version 2 adds fields 30 and up; versionOfKind names the kinds that came
+// later. An element of field 30 is index(8) | recipient's number(8) | recipient.
+const maxPayloadVersion = 3
 
 // payloadFields numbers the fields. A number is never reused.
 var payloadFields = []struct {
@@ -66,14 +65,16 @@ var payloadFields = []struct {
 
 const firstFieldOfVersion2 = 30
 
-var kindsOfVersion2 = []Kind{KindRekey}
+// versionOfKind names the kinds that came after version 1.
+var versionOfKind = map[Kind]byte{KindRekey: 2, KindBudgetSpend: 3}
 
 // version returns the lowest version that has the kind and the field.
 func version(k Kind, lastField byte) byte {
-	if lastField >= firstFieldOfVersion2 || slices.Contains(kindsOfVersion2, k) {
-		return 2
+	v := max(1, versionOfKind[k])
+	if lastField >= firstFieldOfVersion2 {
+		v = max(2, v)
 	}
-	return 1
+	return v
 }
 
 // fieldHeader is the length of number and length before each value.

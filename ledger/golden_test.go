@@ -93,6 +93,9 @@ func samplePayloads() map[string]ledger.Payload {
 			Kind: ledger.KindErasure, Time: at, Detail: "gdpr-17-1-b", MapKeys: []ledger.Hash{sequence(0xc0)},
 			Erased: []ledger.Erased{{Index: 14}, {Index: 260, Recipient: "adviser:7", RecipientSeq: 9}},
 		},
+		// Version 3.
+		"budget.spend": {Kind: ledger.KindBudgetSpend, Time: at, Product: "day", Day: 20453, RhoNano: 18_000_000},
+
 		"map_head-2": {Kind: ledger.KindMapHead, Time: at, Digest: sequence(0xa0), MapSize: 10_000, MapUntil: 77},
 	}
 }

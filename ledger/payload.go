@@ -30,6 +30,9 @@ const (
 	// KindRekey: a household's tag key was replaced; this event is the first
 	// tagged with the new one. It is of payload version 2.
 	KindRekey Kind = "household.rekey"
+	// KindBudgetSpend: privacy budget was spent on noise that is about to be drawn,
+	// whatever becomes of the release. It is of payload version 3.
+	KindBudgetSpend Kind = "budget.spend"
 )
 
 // Class returns the public class of a kind, or 0 for an unknown one.
@@ -37,7 +40,7 @@ func (k Kind) Class() Class {
 	switch k {
 	case KindConsentRequest, KindConsentGrant, KindConsentDeny, KindConsentNarrow, KindConsentRevoke, KindConsentExpire, KindAccess, KindAccessDenied, KindRekey:
 		return ClassEvent
-	case KindRelease:
+	case KindRelease, KindBudgetSpend:
 		return ClassRelease
 	case KindErasure:
 		return ClassErasure
@@ -75,8 +78,8 @@ type Payload struct {
 	Reason            string // stable code of a refusal
 	Session           Hash   // hash of the household's session, for its own readings
 	Terms             Hash   // hash of the canonical terms of the consent
-	Product           string // what was released
-	Day               int32  // UTC day (since 1970) released
+	Product           string // what was released, or paid for
+	Day               int32  // UTC day (since 1970) released, or paid for
 	Nodes             uint32 // number of nodes of the grid tree released
 	RhoNano           uint64 // privacy budget spent, in 1e-9 ρ (zCDP)
 	Digest            Hash   // SHA-256 of the signed release, or of the admin content; of a map head, its root

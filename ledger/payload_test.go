@@ -31,7 +31,7 @@ func TestPayloadVectors(t *testing.T) {
 // Every kind has its class, and "access" is no more visible than "revoke".
 func TestKindClass(t *testing.T) {
 	open := map[ledger.Kind]ledger.Class{
-		ledger.KindRelease: ledger.ClassRelease,
+		ledger.KindRelease: ledger.ClassRelease, ledger.KindBudgetSpend: ledger.ClassRelease,
 		ledger.KindErasure: ledger.ClassErasure,
 		ledger.KindMapHead: ledger.ClassMapHead,
 		ledger.KindAdmin:   ledger.ClassAdmin,
@@ -91,7 +91,9 @@ func TestDecodePayloadRefuses(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"nothing":               nil,
 		"no fields":             {1},
-		"version 3":             append([]byte{3}, bytesOf(kind, when)[1:]...),
+		"version 4":             append([]byte{4}, bytesOf(kind, when)[1:]...),
+		"version 3 of 2":        append([]byte{3}, bytesOf(field(1, "household.rekey"), when)[1:]...),
+		"version 2 of 3":        append([]byte{2}, bytesOf(field(1, "budget.spend"), when)[1:]...),
 		"version 2 of 1":        append([]byte{2}, bytesOf(kind, when)[1:]...),
 		"version 1 of 2":        bytesOf(field(1, "household.rekey"), when),
 		"field 31 in version 1": bytesOf(kind, when, field(31, "\x00\x00\x00\x20"+strings.Repeat("x", 32))),

@@ -52,6 +52,7 @@ func TestLateData(t *testing.T) {
 		}
 		budget, err := w.public().GetBudget(t.Context(), &wattveilv1.GetBudgetRequest{Year: 2026})
 		ok(t, err)
+		w.paid(budget, published, meter.DayOf(yesterday.Unix()))
 
 		w.keep(batch("b-2", day(nextDoor, yesterday, 500), revised(1, series(home, yesterday, 77))))
 		if a, b := w.writersOf(home), w.writersOf(nextDoor); len(a) != 2 || len(b) != 1 {
@@ -78,6 +79,31 @@ func TestLateData(t *testing.T) {
 			t.Errorf("budget spent %d, was %d (%v)", b.GetSpentNanoRho(), budget.GetSpentNanoRho(), err)
 		}
 	})
+}
+
+// paid fails unless everybody can see that a release was paid for, once, before it
+// was published, and that the charges are all that the year has spent.
+func (w *town) paid(budget *wattveilv1.GetBudgetResponse, published *wattveilv1.GetReleaseResponse, day meter.Day) {
+	w.t.Helper()
+	var sum uint64
+	times := 0
+	for _, c := range budget.GetCharges() {
+		sum += c.GetNanoRho()
+		leaves, err := w.store.ReadLeaves(w.t.Context(), c.GetLeafIndex(), c.GetLeafIndex()+1)
+		ok(w.t, err)
+		p, err := ledger.DecodePayload(c.GetPayload())
+		ok(w.t, err)
+		if ledger.Commit(ledger.Hash(c.GetNonce()), c.GetPayload()) != leaves[0].Commitment || leaves[0].Class != ledger.ClassRelease ||
+			p.Kind != ledger.KindBudgetSpend || meter.Day(p.Day).String() != c.GetDay() || p.RhoNano != c.GetNanoRho() {
+			w.t.Errorf("charge %v opens to %+v", c, p)
+		}
+		if meter.Day(p.Day) == day && c.GetLeafIndex() < published.GetLeafIndex() {
+			times++
+		}
+	}
+	if times != 1 || sum != budget.GetSpentNanoRho() {
+		w.t.Errorf("the day was paid for %d times; %d charged of %d spent", times, sum, budget.GetSpentNanoRho())
+	}
 }
 
 // Every writer stands in the ledger, with its key, before its first block is

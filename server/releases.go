@@ -65,5 +65,16 @@ func (r *releaseService) GetBudget(ctx context.Context, req *wattveilv1.GetBudge
 		resp.SpentNanoRho += uint64(s.Rho)
 		resp.Products = append(resp.Products, &wattveilv1.ProductSpend{Product: s.Product, SpentNanoRho: uint64(s.Rho), Days: uint32(s.Days)})
 	}
+	charges, err := r.store.ChargesOf(ctx, year)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range charges {
+		charge := &wattveilv1.BudgetCharge{Id: c.ID, Product: c.Product, Day: c.Day.String(), NanoRho: uint64(c.Rho)}
+		if c.Payload != nil {
+			charge.LeafIndex, charge.Payload, charge.Nonce = c.LeafIndex, c.Payload, c.Nonce[:]
+		}
+		resp.Charges = append(resp.Charges, charge)
+	}
 	return resp, nil
 }

@@ -55,6 +55,7 @@ var outcomes = []outcome{
 	{ledger.KindConsentNarrow, "Permission made smaller"},
 	{ledger.KindConsentRevoke, "Permission taken back"},
 	{ledger.KindConsentExpire, "Permission or request ended by time"},
+	{ledger.KindBudgetSpend, "Totals paid for with budget"},
 	{ledger.KindRelease, "Totals published"},
 	{ledger.KindErasure, "Erased for good"},
 	{ledger.KindRekey, "Secret of a household replaced"},

@@ -96,7 +96,7 @@ func factsOf(l ledger.Payload) []fact {
 	}
 	add("Permission ends", instant(l.PermissionUntil))
 	add("Product", l.Product)
-	if l.Kind == ledger.KindRelease {
+	if l.Kind == ledger.KindRelease || l.Kind == ledger.KindBudgetSpend {
 		add("Day of the totals", utcDay(l.Day))
 	}
 	add("Places", number(uint64(l.Nodes)))

@@ -23,7 +23,7 @@ type Config[T Tx] struct {
 	Plan   Plan   // validated
 	Origin string // of the hub, as in its ledger
 	Now    func() time.Time
-	Rand   io.Reader    // window keys and nothing else; noise has a source of its own
+	Rand   io.Reader    // window keys and request ids; noise has a source of its own
 	Log    *slog.Logger // nil means none
 }
 

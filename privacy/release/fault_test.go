@@ -105,18 +105,25 @@ func TestClosingSurvivesEveryFault(t *testing.T) {
 		{releasetest.SpoolKeys, 1, 1, 1},
 		{releasetest.WriterKeys, 1, 1, 1},
 		{releasetest.SpoolRecords, 1, 1, 1}, // tried
-		{releasetest.Reserve, 1, 1, 1},      // lost before noise is drawn: a persisted one is spent for nothing
+		{ledgertest.Begin, 1, 1, 1},         // of the payment
+		{ledgertest.LockHead, 1, 1, 1},
+		{ledgertest.FindRequest, 1, 1, 1},
+		{ledgertest.Savepoint, 1, 1, 1},
+		{releasetest.Reserve, 1, 1, 1},
+		{ledgertest.Append, 1, 1, 1},
+		{ledgertest.Commit, 1, 1, 1},
+		{ledgertest.PutCheckpoint, 1, 2, 2}, // paid, and not signed: no noise is drawn on it
 		{releasetest.SpoolRecords, 2, 2, 2}, // summed: noise is drawn by now
 		{releasetest.PutConflict, 1, 1, 1},  // not worth a day
-		{ledgertest.Begin, 1, 1, 2},
-		{ledgertest.LockHead, 1, 1, 2},
-		{ledgertest.FindRequest, 1, 1, 2},
-		{ledgertest.Savepoint, 1, 1, 2},
+		{ledgertest.Begin, 2, 1, 2},         // of the release
+		{ledgertest.LockHead, 2, 1, 2},
+		{ledgertest.FindRequest, 2, 1, 2},
+		{ledgertest.Savepoint, 2, 1, 2},
 		{releasetest.PutRelease, 1, 1, 2},
 		{releasetest.MoveWindow, 1, 1, 2},
-		{ledgertest.Append, 1, 1, 2},
-		{ledgertest.Commit, 1, 1, 2},
-		{ledgertest.PutCheckpoint, 1, 1, 1},
+		{ledgertest.Append, 2, 1, 2},
+		{ledgertest.Commit, 2, 1, 2},
+		{ledgertest.PutCheckpoint, 2, 1, 1},
 		{releasetest.ReadWindow, 2, 1, 1}, // after the release
 		{releasetest.DestroyKey, 1, 1, 1},
 		{releasetest.EndClosing, 1, 1, 1},
@@ -156,17 +163,14 @@ func TestClosingSurvivesEveryFault(t *testing.T) {
 						t.Error("a published release has changed")
 					}
 					w.restart(t) // signs what a fault has left unsigned
-					if report := w.log.Verify(t); report.Classes[ledger.ClassRelease] != 1 || w.store.Releases() != 1 {
-						t.Errorf("%d leaves and %d rows of one release", report.Classes[ledger.ClassRelease], w.store.Releases())
+					if report := w.log.Verify(t); report.Classes[ledger.ClassRelease] != 1+uint64(len(w.store.Reservations())) || w.store.Releases() != 1 {
+						t.Errorf("%d leaves of payments and releases, and %d rows of one release", report.Classes[ledger.ClassRelease], w.store.Releases())
 					}
 					want := r.spent
 					if replaced {
 						want = r.again
 					}
-					switch {
-					case r.step == releasetest.Reserve && fault == ledgertest.FailedPersisted:
-						want++ // its answer was lost
-					case out:
+					if out {
 						want = 1
 					}
 					if got := len(w.store.Reservations()); got != want {
@@ -180,21 +184,27 @@ func TestClosingSurvivesEveryFault(t *testing.T) {
 	}
 }
 
-// paid fails unless each drawing of noise came right after a reservation, and
+// paid fails unless each drawing of noise came after a reservation of its own, and
 // every release after a drawing.
 func (w *world) paid(t *testing.T, trace []releasetest.Step) {
 	t.Helper()
 	draws, last := 0, releasetest.Step("")
+	asked, paid := false, false
 	for _, s := range trace {
-		// The spool is summed under noise that has just been drawn, and tried
-		// after its writers were read.
-		if s == releasetest.SpoolRecords && last == releasetest.Reserve {
-			draws++
-		}
-		if s == releasetest.SpoolRecords && last != releasetest.Reserve && last != releasetest.WriterKeys {
+		// The spool is tried after its writers were read, and summed under noise
+		// that has just been drawn: after a payment that was committed.
+		switch {
+		case s == releasetest.WriterKeys:
+			asked, paid = false, false
+		case s == releasetest.Reserve:
+			asked = true
+		case s == ledgertest.Commit:
+			asked, paid = false, paid || asked
+		case s == releasetest.SpoolRecords && paid:
+			draws, paid = draws+1, false
+		case s == releasetest.SpoolRecords && last != releasetest.WriterKeys:
 			t.Errorf("the spool is opened after %q", last)
-		}
-		if s == releasetest.PutRelease && draws == 0 {
+		case s == releasetest.PutRelease && draws == 0:
 			t.Error("a release left the engine before its budget was reserved")
 		}
 		last = s

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -48,11 +49,11 @@ func (e *Engine[T]) produce(ctx context.Context, w Window) (signed, error) {
 	defer c.erase()
 	// Only budget that is committed may be spent: an attempt that dies after this
 	// line has paid for noise that nobody saw.
-	err = e.Store.Reserve(ctx, Reservation{
+	err = e.pay(ctx, Reservation{
 		ID: fmt.Sprintf("%s/%d", ID(w.Day), w.Attempts+1), Product: Product, Day: w.Day, Year: yearOf(w.Day), Rho: cost, Cap: e.Plan.YearlyCap,
 	})
 	if err != nil {
-		return signed{}, fmt.Errorf("reserving budget: %w", err)
+		return signed{}, err
 	}
 	if err := c.draw(); err != nil {
 		return signed{}, err
@@ -81,6 +82,29 @@ func (e *Engine[T]) produce(ctx context.Context, w Window) (signed, error) {
 		},
 		nodes: len(body.Nodes), cost: cost,
 	}, nil
+}
+
+// pay spends budget and puts that on record. When it returns nil, both are
+// committed and signed.
+func (e *Engine[T]) pay(ctx context.Context, r Reservation) error {
+	// The ledger answers a request that it knows with what was recorded then, and
+	// two engines may attempt one day at once: asking under one name, each would
+	// take the other's payment for its own.
+	var name [16]byte
+	if _, err := io.ReadFull(e.Rand, name[:]); err != nil {
+		return fmt.Errorf("naming a reservation: %w", err)
+	}
+	_, err := e.Ledger.Propose(ctx, fmt.Sprintf("budget/%s/%x", r.ID, name), func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error) {
+		r.LeafIndex = at.Index
+		if err := tx.Reserve(ctx, r); err != nil {
+			return ledger.Payload{}, err
+		}
+		return ledger.Payload{Kind: ledger.KindBudgetSpend, Product: r.Product, Day: int32(r.Day), RhoNano: uint64(r.Rho)}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("reserving budget: %w", err)
+	}
+	return nil
 }
 
 // prepare reads everything that a day is summed from but the readings, lays out

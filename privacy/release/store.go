@@ -51,6 +51,8 @@ type Reservation struct {
 	Year    int       // calendar year of Day, UTC
 	Rho     dp.Rho
 	Cap     dp.Rho // of the year
+
+	LeafIndex uint64 // of the leaf that records it
 }
 
 // Published is a release as stored.
@@ -67,6 +69,11 @@ type Published struct {
 // Tx is what publishing needs of the sequencing transaction.
 type Tx interface {
 	ledger.Tx
+	// Reserve spends budget, locking the year, and counts the window's attempt. It
+	// spends and counts nothing when it fails: ErrOverBudget above the year's cap,
+	// ErrWindowClosed if the window is not closing, some other error for an ID that
+	// was used before.
+	Reserve(ctx context.Context, r Reservation) error
 	// PutRelease stores a release; its ID must be new, or it is an error.
 	PutRelease(ctx context.Context, p Published) error
 	// MoveWindow moves a window from one state to the next; ErrWindowClosed if it
@@ -100,11 +107,6 @@ type Store interface {
 	// that are adding contributions to it have ended; harmless when it is closing
 	// already, ErrWindowClosed when it is further, ErrNotFound without one.
 	BeginClosing(ctx context.Context, day meter.Day) error
-	// Reserve spends budget in one transaction that locks the year, and counts
-	// the window's attempt. It spends and counts nothing when it fails:
-	// ErrOverBudget above the year's cap, ErrWindowClosed if the window is not
-	// closing, some other error for an ID that was used before.
-	Reserve(ctx context.Context, r Reservation) error
 	// EndClosing deletes the spool and the wrapped key of a published window and
 	// moves it to closed; harmless when it is closed already, ErrWindowClosed
 	// when it is not published.

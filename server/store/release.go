@@ -10,15 +10,13 @@ import (
 	"github.com/wattveil/wattveil/privacy/release"
 )
 
-// Reserve implements release.Store. The cap of a year is what its first
+// Reserve implements release.Tx. The cap of a year is what its first
 // reservation says, or what this one says if that is less: it never rises. A
 // reservation's ID is new each time (ErrConflict), so that of two processes
 // which close one day at once only one goes on, and no draw of noise is paid for
 // by another's reservation. ErrWindowClosed if the window is not closing.
-func (s *Store) Reserve(ctx context.Context, r release.Reservation) error {
-	return s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
-		return doing("reserving budget", tx.reserve(ctx, r))
-	})
+func (t *Tx) Reserve(ctx context.Context, r release.Reservation) error {
+	return doing("reserving budget", t.reserve(ctx, r))
 }
 
 func (t *Tx) reserve(ctx context.Context, r release.Reservation) error {
@@ -42,8 +40,8 @@ func (t *Tx) reserve(ctx context.Context, r release.Reservation) error {
 		return release.ErrOverBudget
 	}
 	put, err := execOne(ctx, t.sql,
-		`INSERT INTO budget_spends (id, year, block_day, product, rho_nano) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING`,
-		r.ID, r.Year, r.Day, r.Product, uint64(r.Rho))
+		`INSERT INTO budget_spends (id, year, block_day, product, rho_nano, leaf_index) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING`,
+		r.ID, r.Year, r.Day, r.Product, uint64(r.Rho), r.LeafIndex)
 	if err != nil {
 		return err
 	}
@@ -124,4 +122,25 @@ func (s *Store) BudgetOf(ctx context.Context, year int) ([]Spend, error) {
 		return p, row.Scan(&p.Product, &p.Rho, &p.Days)
 	}, `SELECT product, sum(rho_nano), count(DISTINCT block_day) FROM budget_spends WHERE year = $1 GROUP BY product ORDER BY product`, year)
 	return spends, s.reading("the budget", err)
+}
+
+// Charge is one reservation, with what opens its ledger leaf: nothing where it was
+// made before reservations were recorded.
+type Charge struct {
+	release.Reservation // without its cap
+	Payload             []byte
+	Nonce               ledger.Hash
+}
+
+// maxCharges bounds one answer: far more than the days of a year.
+const maxCharges = 10_000
+
+// ChargesOf returns the reservations of a calendar year, by day and attempt.
+func (s *Store) ChargesOf(ctx context.Context, year int) ([]Charge, error) {
+	charges, err := scanAll(ctx, s.read, func(row *sql.Rows) (c Charge, err error) {
+		return c, row.Scan(&c.ID, &c.Product, &c.Day, &c.Year, &c.Rho, &c.LeafIndex, &c.Payload, orZero(c.Nonce[:]))
+	}, `SELECT b.id, b.product, b.block_day, b.year, b.rho_nano, coalesce(b.leaf_index, 0), p.payload, p.nonce
+		FROM budget_spends b LEFT JOIN tlog_private p ON p.idx = b.leaf_index
+		WHERE b.year = $1 ORDER BY b.block_day, b.id LIMIT $2`, year, maxCharges)
+	return charges, s.reading("the budget", err)
 }

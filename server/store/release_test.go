@@ -77,6 +77,11 @@ func reservation(id string, day meter.Day, rho, limit dp.Rho) release.Reservatio
 	return release.Reservation{ID: id, Product: "day-curve", Day: day, Year: 2018, Rho: rho, Cap: limit}
 }
 
+func reserve(t testing.TB, s *store.Store, r release.Reservation) error {
+	t.Helper()
+	return s.Transact(t.Context(), func(ctx context.Context, tx *store.Tx) error { return tx.Reserve(ctx, r) })
+}
+
 // However many reserve at once, a year never spends more than its cap, and spends
 // all of it that fits. It would catch a sum that is read before it is locked.
 func TestBudgetAtOnce(t *testing.T) {
@@ -90,7 +95,7 @@ func TestBudgetAtOnce(t *testing.T) {
 		for c := range callers {
 			wg.Go(func() {
 				for i := range each {
-					err := s.Reserve(t.Context(), reservation(fmt.Sprintf("%d/%d", c, i), day0+meter.Day(c), rho, limit))
+					err := reserve(t, s, reservation(fmt.Sprintf("%d/%d", c, i), day0+meter.Day(c), rho, limit))
 					switch {
 					case err == nil:
 						granted.Add(1)
@@ -141,7 +146,7 @@ func TestBudgetRules(t *testing.T) {
 			{"one too many", reservation("i", day0+2, 1, 1000), release.ErrOverBudget},
 			{"another year", release.Reservation{ID: "j", Product: "other", Day: day0 + 3, Year: 2019, Rho: 7, Cap: 7}, nil},
 		} {
-			if err := s.Reserve(t.Context(), test.r); !errors.Is(err, test.want) {
+			if err := reserve(t, s, test.r); !errors.Is(err, test.want) {
 				t.Errorf("%s: %v, want %v", test.name, err, test.want)
 			}
 		}

@@ -246,6 +246,11 @@ func reservation(day meter.Day, attempt, year int, rho, limit dp.Rho) release.Re
 	return release.Reservation{ID: fmt.Sprintf("%s/%d", release.ID(day), attempt), Product: release.Product, Day: day, Year: year, Rho: rho, Cap: limit}
 }
 
+// reserve spends in a transaction of its own.
+func (s suite[T]) reserve(ctx context.Context, r release.Reservation) error {
+	return s.Transact(ctx, func(ctx context.Context, tx T) error { return tx.Reserve(ctx, r) })
+}
+
 // budget: a year is spent to its last unit and not beyond; what is refused spends
 // nothing and counts no attempt. It would catch a cap that is off by one, a
 // refused reservation that is half made, one spend counted for two attempts, and
@@ -256,13 +261,13 @@ func (s suite[T]) budget(t *testing.T) {
 	s.put(t, day0+2) // open
 	reserve := func(r release.Reservation, want error) {
 		t.Helper()
-		is(t, fmt.Sprintf("reserving %d for %s", r.Rho, r.ID), s.Reserve(ctx, r), want)
+		is(t, fmt.Sprintf("reserving %d for %s", r.Rho, r.ID), s.reserve(ctx, r), want)
 	}
 	reserve(reservation(day0, 1, 2016, 101, 100), release.ErrOverBudget)
 	s.state(t, day0, release.WindowClosing, 0)
 	reserve(reservation(day0, 1, 2016, 40, 100), nil)
 	s.state(t, day0, release.WindowClosing, 1)
-	if err := s.Reserve(ctx, reservation(day0, 1, 2016, 40, 100)); err == nil || errors.Is(err, release.ErrOverBudget) {
+	if err := s.reserve(ctx, reservation(day0, 1, 2016, 40, 100)); err == nil || errors.Is(err, release.ErrOverBudget) {
 		t.Errorf("the same reservation again: %v, want an error of its own", err)
 	}
 	s.state(t, day0, release.WindowClosing, 1)
@@ -292,7 +297,7 @@ func (s suite[T]) budgetAtOnce(t *testing.T) {
 	s.closing(t, days...)
 	errs := make(chan error)
 	for _, d := range days {
-		go func() { errs <- s.Reserve(t.Context(), reservation(d, 1, 2016, 7, 7*fit+6)) }()
+		go func() { errs <- s.reserve(t.Context(), reservation(d, 1, 2016, 7, 7*fit+6)) }()
 	}
 	granted := 0
 	for range days {

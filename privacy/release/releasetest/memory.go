@@ -95,6 +95,44 @@ func (m *Memory) do(step Step, effect func() error) error {
 	})
 }
 
+// Reserve implements release.Tx.
+func (tx *Tx) Reserve(_ context.Context, r release.Reservation) error {
+	m := tx.m
+	return m.orders.do(Reserve, func() error {
+		before, known := m.years[r.Year]
+		year := before
+		if !known {
+			year.limit = r.Cap
+		}
+		limit := min(year.limit, r.Cap)
+		w := m.windows[r.Day]
+		switch {
+		case r.Rho == 0:
+			return errors.New("releasetest: a reservation of nothing")
+		case year.spent > limit || r.Rho > limit-year.spent:
+			return release.ErrOverBudget
+		case slices.ContainsFunc(m.spends, func(s release.Reservation) bool { return s.ID == r.ID }):
+			return errTaken
+		case w.State != release.WindowClosing:
+			return release.ErrWindowClosed
+		}
+		n := len(m.spends)
+		tx.Undo(func() {
+			m.windows[r.Day], m.years[r.Year], m.spends = w, before, m.spends[:n]
+			if !known {
+				delete(m.years, r.Year)
+			}
+		})
+		year.spent += r.Rho
+		m.years[r.Year] = year
+		m.spends = append(m.spends, r)
+		counted := w
+		counted.Attempts++
+		m.windows[r.Day] = counted
+		return nil
+	})
+}
+
 // PutRelease implements release.Tx.
 func (tx *Tx) PutRelease(_ context.Context, p release.Published) error {
 	return tx.m.orders.do(PutRelease, func() error {
@@ -196,34 +234,6 @@ func (m *Memory) BeginClosing(_ context.Context, day meter.Day) error {
 			return nil
 		}
 		return m.move(day, release.WindowOpen, release.WindowClosing)
-	})
-}
-
-// Reserve implements release.Store.
-func (m *Memory) Reserve(_ context.Context, r release.Reservation) error {
-	return m.do(Reserve, func() error {
-		year, known := m.years[r.Year]
-		if !known {
-			year.limit = r.Cap
-		}
-		limit := min(year.limit, r.Cap)
-		switch w := m.windows[r.Day]; {
-		case r.Rho == 0:
-			return errors.New("releasetest: a reservation of nothing")
-		case year.spent > limit || r.Rho > limit-year.spent:
-			return release.ErrOverBudget
-		case slices.ContainsFunc(m.spends, func(s release.Reservation) bool { return s.ID == r.ID }):
-			return errTaken
-		case w.State != release.WindowClosing:
-			return release.ErrWindowClosed
-		default:
-			w.Attempts++
-			m.windows[r.Day] = w
-		}
-		year.spent += r.Rho
-		m.years[r.Year] = year
-		m.spends = append(m.spends, r)
-		return nil
 	})
 }
 

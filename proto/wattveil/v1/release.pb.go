@@ -398,7 +398,9 @@ type GetBudgetResponse struct {
 	// Spent and reserved so far in nano-rho.
 	SpentNanoRho uint64 `protobuf:"varint,3,opt,name=spent_nano_rho,json=spentNanoRho,proto3" json:"spent_nano_rho,omitempty"`
 	// Spending of every product.
-	Products      []*ProductSpend `protobuf:"bytes,4,rep,name=products,proto3" json:"products,omitempty"`
+	Products []*ProductSpend `protobuf:"bytes,4,rep,name=products,proto3" json:"products,omitempty"`
+	// Every charge, by day and attempt: what was paid for noise that nobody saw, too.
+	Charges       []*BudgetCharge `protobuf:"bytes,5,rep,name=charges,proto3" json:"charges,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -461,6 +463,115 @@ func (x *GetBudgetResponse) GetProducts() []*ProductSpend {
 	return nil
 }
 
+func (x *GetBudgetResponse) GetCharges() []*BudgetCharge {
+	if x != nil {
+		return x.Charges
+	}
+	return nil
+}
+
+// BudgetCharge is one reservation of budget. Its leaf in the ledger comes before
+// that of the release it paid for.
+type BudgetCharge struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Product, day and attempt, such as "day-curve/2026-07-28/1".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Product.
+	Product string `protobuf:"bytes,2,opt,name=product,proto3" json:"product,omitempty"`
+	// UTC day charged, YYYY-MM-DD.
+	Day string `protobuf:"bytes,3,opt,name=day,proto3" json:"day,omitempty"`
+	// Nano-rho.
+	NanoRho uint64 `protobuf:"varint,4,opt,name=nano_rho,json=nanoRho,proto3" json:"nano_rho,omitempty"`
+	// Leaf index in the ledger.
+	LeafIndex uint64 `protobuf:"varint,5,opt,name=leaf_index,json=leafIndex,proto3" json:"leaf_index,omitempty"`
+	// The leaf's payload, public for charges; empty where one was made before
+	// charges were recorded in the ledger.
+	Payload []byte `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`
+	// The leaf's nonce, public for charges.
+	Nonce         []byte `protobuf:"bytes,7,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BudgetCharge) Reset() {
+	*x = BudgetCharge{}
+	mi := &file_wattveil_v1_release_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BudgetCharge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BudgetCharge) ProtoMessage() {}
+
+func (x *BudgetCharge) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_release_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BudgetCharge.ProtoReflect.Descriptor instead.
+func (*BudgetCharge) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_release_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BudgetCharge) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *BudgetCharge) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *BudgetCharge) GetDay() string {
+	if x != nil {
+		return x.Day
+	}
+	return ""
+}
+
+func (x *BudgetCharge) GetNanoRho() uint64 {
+	if x != nil {
+		return x.NanoRho
+	}
+	return 0
+}
+
+func (x *BudgetCharge) GetLeafIndex() uint64 {
+	if x != nil {
+		return x.LeafIndex
+	}
+	return 0
+}
+
+func (x *BudgetCharge) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *BudgetCharge) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
 // ProductSpend is one product's spending in the year.
 type ProductSpend struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -476,7 +587,7 @@ type ProductSpend struct {
 
 func (x *ProductSpend) Reset() {
 	*x = ProductSpend{}
-	mi := &file_wattveil_v1_release_proto_msgTypes[7]
+	mi := &file_wattveil_v1_release_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +599,7 @@ func (x *ProductSpend) String() string {
 func (*ProductSpend) ProtoMessage() {}
 
 func (x *ProductSpend) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_release_proto_msgTypes[7]
+	mi := &file_wattveil_v1_release_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +612,7 @@ func (x *ProductSpend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductSpend.ProtoReflect.Descriptor instead.
 func (*ProductSpend) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_release_proto_rawDescGZIP(), []int{7}
+	return file_wattveil_v1_release_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ProductSpend) GetProduct() string {
@@ -555,13 +666,23 @@ const file_wattveil_v1_release_proto_rawDesc = "" +
 	"\apayload\x18\x05 \x01(\fR\apayload\x12\x14\n" +
 	"\x05nonce\x18\x06 \x01(\fR\x05nonce\"&\n" +
 	"\x10GetBudgetRequest\x12\x12\n" +
-	"\x04year\x18\x01 \x01(\x05R\x04year\"\xa6\x01\n" +
+	"\x04year\x18\x01 \x01(\x05R\x04year\"\xdb\x01\n" +
 	"\x11GetBudgetResponse\x12\x12\n" +
 	"\x04year\x18\x01 \x01(\x05R\x04year\x12 \n" +
 	"\fcap_nano_rho\x18\x02 \x01(\x04R\n" +
 	"capNanoRho\x12$\n" +
 	"\x0espent_nano_rho\x18\x03 \x01(\x04R\fspentNanoRho\x125\n" +
-	"\bproducts\x18\x04 \x03(\v2\x19.wattveil.v1.ProductSpendR\bproducts\"b\n" +
+	"\bproducts\x18\x04 \x03(\v2\x19.wattveil.v1.ProductSpendR\bproducts\x123\n" +
+	"\acharges\x18\x05 \x03(\v2\x19.wattveil.v1.BudgetChargeR\acharges\"\xb4\x01\n" +
+	"\fBudgetCharge\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aproduct\x18\x02 \x01(\tR\aproduct\x12\x10\n" +
+	"\x03day\x18\x03 \x01(\tR\x03day\x12\x19\n" +
+	"\bnano_rho\x18\x04 \x01(\x04R\ananoRho\x12\x1d\n" +
+	"\n" +
+	"leaf_index\x18\x05 \x01(\x04R\tleafIndex\x12\x18\n" +
+	"\apayload\x18\x06 \x01(\fR\apayload\x12\x14\n" +
+	"\x05nonce\x18\a \x01(\fR\x05nonce\"b\n" +
 	"\fProductSpend\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12$\n" +
 	"\x0espent_nano_rho\x18\x02 \x01(\x04R\fspentNanoRho\x12\x12\n" +
@@ -584,7 +705,7 @@ func file_wattveil_v1_release_proto_rawDescGZIP() []byte {
 	return file_wattveil_v1_release_proto_rawDescData
 }
 
-var file_wattveil_v1_release_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_wattveil_v1_release_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_wattveil_v1_release_proto_goTypes = []any{
 	(*ListReleasesRequest)(nil),  // 0: wattveil.v1.ListReleasesRequest
 	(*ReleaseInfo)(nil),          // 1: wattveil.v1.ReleaseInfo
@@ -593,22 +714,24 @@ var file_wattveil_v1_release_proto_goTypes = []any{
 	(*GetReleaseResponse)(nil),   // 4: wattveil.v1.GetReleaseResponse
 	(*GetBudgetRequest)(nil),     // 5: wattveil.v1.GetBudgetRequest
 	(*GetBudgetResponse)(nil),    // 6: wattveil.v1.GetBudgetResponse
-	(*ProductSpend)(nil),         // 7: wattveil.v1.ProductSpend
+	(*BudgetCharge)(nil),         // 7: wattveil.v1.BudgetCharge
+	(*ProductSpend)(nil),         // 8: wattveil.v1.ProductSpend
 }
 var file_wattveil_v1_release_proto_depIdxs = []int32{
 	1, // 0: wattveil.v1.ListReleasesResponse.releases:type_name -> wattveil.v1.ReleaseInfo
-	7, // 1: wattveil.v1.GetBudgetResponse.products:type_name -> wattveil.v1.ProductSpend
-	0, // 2: wattveil.v1.ReleaseService.ListReleases:input_type -> wattveil.v1.ListReleasesRequest
-	3, // 3: wattveil.v1.ReleaseService.GetRelease:input_type -> wattveil.v1.GetReleaseRequest
-	5, // 4: wattveil.v1.ReleaseService.GetBudget:input_type -> wattveil.v1.GetBudgetRequest
-	2, // 5: wattveil.v1.ReleaseService.ListReleases:output_type -> wattveil.v1.ListReleasesResponse
-	4, // 6: wattveil.v1.ReleaseService.GetRelease:output_type -> wattveil.v1.GetReleaseResponse
-	6, // 7: wattveil.v1.ReleaseService.GetBudget:output_type -> wattveil.v1.GetBudgetResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	8, // 1: wattveil.v1.GetBudgetResponse.products:type_name -> wattveil.v1.ProductSpend
+	7, // 2: wattveil.v1.GetBudgetResponse.charges:type_name -> wattveil.v1.BudgetCharge
+	0, // 3: wattveil.v1.ReleaseService.ListReleases:input_type -> wattveil.v1.ListReleasesRequest
+	3, // 4: wattveil.v1.ReleaseService.GetRelease:input_type -> wattveil.v1.GetReleaseRequest
+	5, // 5: wattveil.v1.ReleaseService.GetBudget:input_type -> wattveil.v1.GetBudgetRequest
+	2, // 6: wattveil.v1.ReleaseService.ListReleases:output_type -> wattveil.v1.ListReleasesResponse
+	4, // 7: wattveil.v1.ReleaseService.GetRelease:output_type -> wattveil.v1.GetReleaseResponse
+	6, // 8: wattveil.v1.ReleaseService.GetBudget:output_type -> wattveil.v1.GetBudgetResponse
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_release_proto_init() }
@@ -622,7 +745,7 @@ func file_wattveil_v1_release_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_release_proto_rawDesc), len(file_wattveil_v1_release_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
