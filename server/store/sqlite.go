@@ -57,7 +57,10 @@ func openSQLite(path string, opt Options) (*Store, error) {
 			return nil, fmt.Errorf("making the SQLite file: %w", err)
 		}
 	}
-	writer, err := sql.Open("sqlite", sqliteDSN(path, "cache_size(-65536)", "wal_autocheckpoint(4000)"))
+	// No larger cache: a commit that has moved pages of an index about looks through
+	// all of it (the engine's truncation of its cache), and what is not in it is in
+	// the system's.
+	writer, err := sql.Open("sqlite", sqliteDSN(path, "cache_size(-8192)", "wal_autocheckpoint(4000)"))
 	if err != nil {
 		return nil, fmt.Errorf("opening the SQLite file: %w", err)
 	}

@@ -39,7 +39,7 @@ func OpenAudit(ctx context.Context, storeURL string) (*Audit, error) {
 	driver, dsn, connections := "postgres", storeURL, 64
 	if path, ok := strings.CutPrefix(storeURL, "sqlite:"); ok {
 		a.sqlite = true
-		u := url.URL{Scheme: "file", Path: path, RawQuery: "_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=cache_size(-65536)&_pragma=wal_autocheckpoint(4000)"}
+		u := url.URL{Scheme: "file", Path: path, RawQuery: "_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=cache_size(-8192)&_pragma=wal_autocheckpoint(4000)"}
 		driver, dsn, connections = "sqlite", u.String(), 1
 		words = strings.NewReplacer("{{id}}", "integer", "{{bytes}}", "blob", "{{zero}}", "x'00'")
 	} else if strings.Contains(dsn, "?") {
