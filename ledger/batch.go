@@ -133,7 +133,7 @@ func (b *batch[T]) requestIDs() []string {
 // collects what they want recorded.
 func (b *batch[T]) propose(ctx context.Context, tx T, auditable bool) error {
 	first := make(map[string]int) // by request id: the draft that stands for it
-	size := b.edge.size()
+	size, set := b.edge.size(), false
 	for i, c := range b.calls {
 		r := &b.results[i]
 		r.leans = len(b.drafts) > 0
@@ -152,6 +152,7 @@ func (b *batch[T]) propose(ctx context.Context, tx T, auditable bool) error {
 		if err := tx.Savepoint(ctx, savepoint); err != nil {
 			return fmt.Errorf("setting a savepoint: %w", err)
 		}
+		set = true
 		p, err := b.draft(tx, c, Position{Index: size + uint64(len(b.drafts)), Time: b.s.now()}, auditable)
 		if err == nil {
 			first[c.requestID] = len(b.drafts)
@@ -166,6 +167,11 @@ func (b *batch[T]) propose(ctx context.Context, tx T, auditable bool) error {
 			r.err = fmt.Errorf("%w: %w", ErrNotRecorded, err)
 			b.excluded[i] = r.err
 			return errAgain
+		}
+	}
+	if set {
+		if err := tx.Release(ctx, savepoint); err != nil {
+			return fmt.Errorf("releasing the savepoint: %w", err)
 		}
 	}
 	return nil

@@ -65,6 +65,8 @@ func TestFaults(t *testing.T) {
 		{[]ledgertest.Step{ledgertest.FindRequest}, failed, nothing, false},
 		{[]ledgertest.Step{ledgertest.Savepoint}, failed, nothing, false},
 		{[]ledgertest.Step{ledgertest.Savepoint}, persisted, nothing, false},
+		{[]ledgertest.Step{ledgertest.Release}, failed, nothing, false},
+		{[]ledgertest.Step{ledgertest.Release}, persisted, nothing, false},
 		{[]ledgertest.Step{ledgertest.ReadChain}, failed, nothing, false},
 		{[]ledgertest.Step{ledgertest.SubjectKey}, failed, nothing, false},
 		{[]ledgertest.Step{ledgertest.EnvelopeKeys}, failed, nothing, false},

@@ -165,6 +165,10 @@ type Tx interface {
 	// savepoint. It returns an error if the transaction can no longer go on;
 	// the sequencer then begins again without the proposal that broke it.
 	RollbackTo(ctx context.Context, name string) error
+
+	// Release forgets Savepoint(name) and keeps what was done since: what follows
+	// is undone with the whole transaction only, and costs less.
+	Release(ctx context.Context, name string) error
 }
 
 // Store begins transactions and reads what is committed. It is safe for

@@ -265,6 +265,7 @@ const (
 	FindRequest   Step = "find requests"
 	Savepoint     Step = "savepoint"
 	RollbackTo    Step = "roll back"
+	Release       Step = "release"
 	ReadChain     Step = "read chains"
 	SetChain      Step = "set chains"
 	SubjectKey    Step = "tag keys"

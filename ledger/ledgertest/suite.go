@@ -237,13 +237,27 @@ func (s suite[T]) savepoint(t *testing.T) {
 			refused(ctx, tx, to, taken[0].RequestID),
 			tx.RollbackTo(ctx, "p"),
 			set(ctx, tx, "after"),
+			tx.Release(ctx, "p"),
+			set(ctx, tx, "released"),
+			tx.Savepoint(ctx, "p"), // nothing is done under this one
+			tx.Release(ctx, "p"),
+			gone(ctx, tx, "p"),
 		)
 	})
-	for id, want := range map[string]uint64{"before": 1, "kept": 1, "undone": 0, "kept-not": 0, "undone too": 0, "after": 1} {
+	for id, want := range map[string]uint64{"before": 1, "kept": 1, "undone": 0, "kept-not": 0, "undone too": 0, "after": 1, "released": 1} {
 		if link := chainOf(t, store, ledger.RecipientChain, id); link.Seq != want {
 			t.Errorf("chain %q has %d events, want %d", id, link.Seq, want)
 		}
 	}
+}
+
+// gone fails unless the savepoint has been released, which does the transaction no
+// harm.
+func gone(ctx context.Context, tx ledger.Tx, name string) error {
+	if tx.Release(ctx, name) == nil || tx.RollbackTo(ctx, name) == nil {
+		return errors.New("a released savepoint is there still")
+	}
+	return nil
 }
 
 // refused makes the store refuse a statement inside a transaction, by a

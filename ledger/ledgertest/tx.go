@@ -296,3 +296,14 @@ func (tx *Tx) RollbackTo(_ context.Context, name string) error {
 		return nil
 	})
 }
+
+// Release implements ledger.Tx.
+func (tx *Tx) Release(_ context.Context, name string) error {
+	return tx.do(Release, func() error {
+		if _, ok := tx.savepoints[name]; !ok {
+			return fmt.Errorf("releasing %s: no such savepoint", name)
+		}
+		delete(tx.savepoints, name)
+		return nil
+	})
+}

@@ -269,6 +269,24 @@ func (t *Tx) RollbackTo(ctx context.Context, name string) error {
 	return nil
 }
 
+// Release forgets the savepoint, and every one set since, and keeps what was done.
+func (t *Tx) Release(ctx context.Context, name string) error {
+	i := slices.Index(t.savepoints, name)
+	if i < 0 {
+		return fmt.Errorf("store: no savepoint %q", name)
+	}
+	never := t.sql.due == "SAVEPOINT "+name
+	t.sql.due = "" // of this one, set again or not yet, or of a later one
+	t.savepoints = t.savepoints[:i]
+	if never {
+		return nil
+	}
+	if _, err := t.sql.ExecContext(ctx, "RELEASE SAVEPOINT "+name); err != nil {
+		return fmt.Errorf("releasing a savepoint: %w", err)
+	}
+	return nil
+}
+
 // plainName reports whether name can stand in SQL as it is.
 func plainName(name string) bool {
 	for i := range len(name) {
