@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/ledger/ledgertest"
@@ -326,6 +327,29 @@ func TestMapperFaults(t *testing.T) {
 				t.Errorf("%s/%d: %s: %d newer, %v", c.step, c.fault, h, r.Newer, err)
 			}
 		}
+	}
+}
+
+// Whoever asked for a map head leaves in the middle of it: the head is written all
+// the same, and is true. It would catch a map that is put back while the function
+// that the head is made by still reads it.
+func TestMapperIsLeft(t *testing.T) {
+	w := life(t)
+	w.record(of("b", ledger.KindAccess))
+	ctx, leave := context.WithCancel(t.Context())
+	w.store.OnStep(func(s ledgertest.Step) ledgertest.Fault {
+		if s == ledgertest.LockHead {
+			leave()
+			time.Sleep(10 * time.Millisecond) // for who left to be gone
+		}
+		return ledgertest.None
+	})
+	if ok, err := w.mapper.Tick(ctx); !ok || err != nil {
+		t.Errorf("a map head was written: %v, %v", ok, err)
+	}
+	w.store.OnStep(nil)
+	if r, err := w.verifier.Household(w.shown("b")); err != nil || r.Newer != 0 {
+		t.Errorf("%d newer, %v", r.Newer, err)
 	}
 }
 

@@ -76,7 +76,8 @@ var errNoChange = errors.New("ledger: no household has a new event")
 
 // Tick writes a map head if any household has an event that the newest one does
 // not know of, and reports whether it did. Most of what has changed is read before
-// the head of the log is locked, and only the rest while it is.
+// the head of the log is locked, and only the rest while it is. Once the head is
+// proposed, Tick waits for what becomes of it, whether ctx ends or not.
 func (m *Mapper[T]) Tick(ctx context.Context) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,7 +105,9 @@ func (m *Mapper[T]) Tick(ctx context.Context) (bool, error) {
 	_ = m.tree.Root() // hashes what has changed now, and not while the head is locked
 	var rest []change
 	var covered uint64
-	receipt, err := m.seq.Propose(ctx, fmt.Sprintf("map-head/%d", until), func(ctx context.Context, tx T, _ Position) (Payload, error) {
+	// Who leaves does not take the function along: it would go on with a tree that is
+	// put back under its hands.
+	receipt, err := m.seq.Propose(context.WithoutCancel(ctx), fmt.Sprintf("map-head/%d", until), func(ctx context.Context, tx T, _ Position) (Payload, error) {
 		m.revert(rest) // the batch may begin again
 		rest = nil
 		head, err := tx.LedgerHead(ctx)
