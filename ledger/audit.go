@@ -131,7 +131,7 @@ func AuditLog(ctx context.Context, v *Verifier, log TileSource, src AuditSource,
 			have = false
 			a.opened(index, leaf, rec)
 		default:
-			a.absent[index] = leaf.Hash()
+			a.skipped(index, leaf)
 		}
 		if opt.Verify.Leaf != nil {
 			opt.Verify.Leaf(index, leaf)
@@ -161,6 +161,7 @@ type audit struct {
 	time       int64
 	posted     []Payload               // envelope keys
 	absent     map[uint64]Hash         // leaves that did not open
+	public     map[uint64]Class        // those of them that concern no household
 	covered    map[uint64]erasedAt     // by erasures
 	households map[string]*auditChain  // by household
 	recipients map[string]*auditChain  // by recipient
@@ -218,7 +219,7 @@ func newAudit(origin string, keys []EnvelopePrivateKey, opt AuditOptions) *audit
 	}
 	return &audit{
 		opt: opt, opener: NewEnvelopeOpener(origin, keys...),
-		absent: make(map[uint64]Hash), covered: make(map[uint64]erasedAt),
+		absent: make(map[uint64]Hash), public: make(map[uint64]Class), covered: make(map[uint64]erasedAt),
 		households: make(map[string]*auditChain), recipients: make(map[string]*auditChain),
 		consents: make(map[string]auditConsent), released: make(map[string]bool), paid: make(map[string][]uint64), tombstones: make(map[Hash]uint64),
 		report: AuditReport{
@@ -235,6 +236,14 @@ func (a *audit) find(index uint64, code AuditCode, format string, args ...any) {
 	a.report.Findings = append(a.report.Findings, AuditFinding{index, code, fmt.Sprintf(format, args...)})
 }
 
+// skipped takes in a leaf that did not open.
+func (a *audit) skipped(index uint64, leaf Leaf) {
+	a.absent[index] = leaf.Hash()
+	if leaf.Class != ClassEvent {
+		a.public[index] = leaf.Class
+	}
+}
+
 // opened takes in a leaf with what is said to open it.
 func (a *audit) opened(index uint64, leaf Leaf, rec AuditRecord) {
 	for _, h := range rec.Heads {
@@ -246,19 +255,19 @@ func (a *audit) opened(index uint64, leaf Leaf, rec AuditRecord) {
 	switch sealed := leaf.Envelope != (Hash{}); {
 	case sealed && sha256.Sum256(rec.Envelope) != leaf.Envelope:
 		a.find(index, AuditEnvelope, "the envelope is another than the leaf names")
-		a.absent[index] = leaf.Hash()
+		a.skipped(index, leaf)
 		return
 	case sealed:
 		var err error
 		if payload, nonce, mapKey, err = a.opener.Open(index, rec.Envelope); err != nil {
 			a.find(index, AuditEnvelope, "%v", err)
-			a.absent[index] = leaf.Hash()
+			a.skipped(index, leaf)
 			return
 		}
 	}
 	if Commit(nonce, payload) != leaf.Commitment {
 		a.find(index, AuditCommitment, "what opens it is not what it commits to")
-		a.absent[index] = leaf.Hash()
+		a.skipped(index, leaf)
 		return
 	}
 	p, err := DecodePayload(payload)
@@ -379,8 +388,12 @@ func (a *audit) finish() {
 		if _, absent := a.absent[index]; !absent {
 			continue
 		}
-		if _, covered := a.covered[index]; !covered {
+		class, public := a.public[index]
+		switch _, covered := a.covered[index]; {
+		case !covered:
 			a.find(index, AuditNotOpened, "it neither opens nor was it erased")
+		case public:
+			a.find(index, AuditErasure, "it was erased, and is of class %s: no household has it", class)
 		}
 	}
 	a.checkGaps()

@@ -274,7 +274,7 @@ func TestRolledBackHub(t *testing.T) {
 	if err := w.hub.Tend(t.Context()); !errors.Is(err, ledger.ErrRollback) {
 		t.Errorf("tending: %v", err)
 	}
-	if spends, err := w.store.BudgetOf(t.Context(), 2026); err != nil || len(spends) > 0 {
+	if spends, err := w.store.ChargesOf(t.Context(), 2026); err != nil || len(spends) > 0 {
 		t.Errorf("budget was spent over a ledger that cannot record it: %v, %v", spends, err)
 	}
 	w.stop()

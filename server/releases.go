@@ -2,7 +2,10 @@ package server
 
 import (
 	"context"
+	"maps"
+	"slices"
 
+	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/dp"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/server/store"
@@ -56,25 +59,35 @@ func (r *releaseService) GetBudget(ctx context.Context, req *wattveilv1.GetBudge
 	if year < 1970 || year > 9999 {
 		return nil, invalid("bad_year", "the year is out of range")
 	}
-	spends, err := r.store.BudgetOf(ctx, year)
-	if err != nil {
-		return nil, err
-	}
-	resp := &wattveilv1.GetBudgetResponse{Year: int32(year), CapNanoRho: uint64(r.cap)}
-	for _, s := range spends {
-		resp.SpentNanoRho += uint64(s.Rho)
-		resp.Products = append(resp.Products, &wattveilv1.ProductSpend{Product: s.Product, SpentNanoRho: uint64(s.Rho), Days: uint32(s.Days)})
-	}
 	charges, err := r.store.ChargesOf(ctx, year)
 	if err != nil {
 		return nil, err
 	}
+	resp := &wattveilv1.GetBudgetResponse{Year: int32(year), CapNanoRho: uint64(r.cap)}
+	products := map[string]*wattveilv1.ProductSpend{}
+	charged := map[string]map[meter.Day]bool{}
 	for _, c := range charges {
-		charge := &wattveilv1.BudgetCharge{Id: c.ID, Product: c.Product, Day: c.Day.String(), NanoRho: uint64(c.Rho)}
-		if c.Payload != nil {
-			charge.LeafIndex, charge.Payload, charge.Nonce = c.LeafIndex, c.Payload, c.Nonce[:]
+		p := products[c.Product]
+		if p == nil {
+			p = &wattveilv1.ProductSpend{Product: c.Product}
+			products[c.Product], charged[c.Product] = p, map[meter.Day]bool{}
 		}
-		resp.Charges = append(resp.Charges, charge)
+		charged[c.Product][c.Day] = true
+		resp.SpentNanoRho += uint64(c.Rho)
+		p.SpentNanoRho += uint64(c.Rho)
+		p.Days = uint32(len(charged[c.Product]))
+		resp.Charges = append(resp.Charges, chargeToWire(c))
+	}
+	for _, name := range slices.Sorted(maps.Keys(products)) {
+		resp.Products = append(resp.Products, products[name])
 	}
 	return resp, nil
+}
+
+func chargeToWire(c store.Charge) *wattveilv1.BudgetCharge {
+	charge := &wattveilv1.BudgetCharge{Id: c.ID, Product: c.Product, Day: c.Day.String(), NanoRho: uint64(c.Rho)}
+	if c.Payload != nil {
+		charge.LeafIndex, charge.Payload, charge.Nonce = c.LeafIndex, c.Payload, c.Nonce[:]
+	}
+	return charge
 }

@@ -32,11 +32,13 @@ func (e *Engine[T]) CloseDue(ctx context.Context) ([]meter.Day, error) {
 	}
 	windows, err := e.Store.Windows(ctx)
 	if err != nil {
-		errs = append(errs, reading("windows", err))
+		return nil, errors.Join(append(errs, reading("windows", err))...)
 	}
-	maps.DeleteFunc(e.unrecorded, func(day meter.Day, _ signed) bool { // closed by another process
+	gone := func(day meter.Day) bool { // closed by another process
 		return !slices.ContainsFunc(windows, func(w Window) bool { return w.Day == day })
-	})
+	}
+	maps.DeleteFunc(e.unrecorded, func(day meter.Day, _ signed) bool { return gone(day) })
+	maps.DeleteFunc(e.unpaid, func(day meter.Day, _ payment) bool { return gone(day) })
 	var closed []meter.Day
 	for _, w := range windows {
 		if w.State == WindowOpen && !e.due(w.Day, now) {
@@ -81,6 +83,7 @@ func (e *Engine[T]) close(ctx context.Context, w Window) error {
 		w = now
 	}
 	delete(e.unrecorded, w.Day)
+	delete(e.unpaid, w.Day)
 	return nil
 }
 

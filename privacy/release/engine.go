@@ -45,8 +45,10 @@ type Engine[T Tx] struct {
 	windows map[meter.Day]seal.PublicKey // of windows seen open, until they are due
 	opening sync.Mutex                   // held while the schedule is extended
 
-	closing    sync.Mutex
-	unrecorded map[meter.Day]signed // guarded by closing: paid for, and not yet known to be published
+	closing sync.Mutex
+	// Guarded by closing:
+	unpaid     map[meter.Day]payment // asked for, and not yet known to be recorded and signed
+	unrecorded map[meter.Day]signed  // paid for, and not yet known to be published
 
 	seed   maphash.Seed
 	atOnce int // households whose contributions are in memory together
@@ -64,6 +66,7 @@ func NewEngine[T Tx](c Config[T]) *Engine[T] {
 	return &Engine[T]{
 		Config:     c,
 		windows:    make(map[meter.Day]seal.PublicKey),
+		unpaid:     make(map[meter.Day]payment),
 		unrecorded: make(map[meter.Day]signed),
 		seed:       maphash.MakeSeed(),
 		atOnce:     householdsAtOnce,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -49,10 +50,7 @@ func (e *Engine[T]) produce(ctx context.Context, w Window) (signed, error) {
 	defer c.erase()
 	// Only budget that is committed may be spent: an attempt that dies after this
 	// line has paid for noise that nobody saw.
-	err = e.pay(ctx, Reservation{
-		ID: fmt.Sprintf("%s/%d", ID(w.Day), w.Attempts+1), Product: Product, Day: w.Day, Year: yearOf(w.Day), Rho: cost, Cap: e.Plan.YearlyCap,
-	})
-	if err != nil {
+	if err := e.pay(ctx, w, cost); err != nil {
 		return signed{}, err
 	}
 	if err := c.draw(); err != nil {
@@ -84,27 +82,54 @@ func (e *Engine[T]) produce(ctx context.Context, w Window) (signed, error) {
 	}, nil
 }
 
-// pay spends budget and puts that on record. When it returns nil, both are
-// committed and signed.
-func (e *Engine[T]) pay(ctx context.Context, r Reservation) error {
-	// The ledger answers a request that it knows with what was recorded then, and
-	// two engines may attempt one day at once: asking under one name, each would
-	// take the other's payment for its own.
-	var name [16]byte
-	if _, err := io.ReadFull(e.Rand, name[:]); err != nil {
-		return fmt.Errorf("naming a reservation: %w", err)
+// payment is a reservation with the name under which the ledger is asked for it.
+type payment struct {
+	reservation Reservation
+	request     string
+}
+
+// pay spends budget on a day and puts that on record. When it returns nil, both are
+// committed and signed, and the payment is good for one draw of noise. One that may
+// have been recorded is asked for again under its name the next time, instead of
+// paying twice.
+func (e *Engine[T]) pay(ctx context.Context, w Window, cost dp.Rho) error {
+	p, asked := e.unpaid[w.Day]
+	if !asked {
+		var err error
+		if p, err = e.payment(w, cost); err != nil {
+			return err
+		}
+		e.unpaid[w.Day] = p
 	}
-	_, err := e.Ledger.Propose(ctx, fmt.Sprintf("budget/%s/%x", r.ID, name), func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error) {
+	_, err := e.Ledger.Propose(ctx, p.request, func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error) {
+		r := p.reservation
 		r.LeafIndex = at.Index
 		if err := tx.Reserve(ctx, r); err != nil {
 			return ledger.Payload{}, err
 		}
 		return ledger.Payload{Kind: ledger.KindBudgetSpend, Product: r.Product, Day: int32(r.Day), RhoNano: uint64(r.Rho)}, nil
 	})
+	if !errors.Is(err, ledger.ErrUnsigned) && !errors.Is(err, ledger.ErrUnknownOutcome) {
+		delete(e.unpaid, w.Day) // used now, or never made
+	}
 	if err != nil {
 		return fmt.Errorf("reserving budget: %w", err)
 	}
 	return nil
+}
+
+// payment names what one attempt costs. The ledger answers a request that it knows
+// with what was recorded then, and two engines may attempt one day at once: asking
+// under a name that both know, each would take the other's payment for its own.
+func (e *Engine[T]) payment(w Window, cost dp.Rho) (payment, error) {
+	r := Reservation{
+		ID: fmt.Sprintf("%s/%d", ID(w.Day), w.Attempts+1), Product: Product, Day: w.Day, Year: yearOf(w.Day), Rho: cost, Cap: e.Plan.YearlyCap,
+	}
+	var own [16]byte
+	if _, err := io.ReadFull(e.Rand, own[:]); err != nil {
+		return payment{}, fmt.Errorf("naming a reservation: %w", err)
+	}
+	return payment{r, fmt.Sprintf("budget/%s/%x", r.ID, own)}, nil
 }
 
 // prepare reads everything that a day is summed from but the readings, lays out

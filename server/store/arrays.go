@@ -39,6 +39,9 @@ func (a *array) add(value any) error {
 		return err
 	}
 	kind := a.kind
+	if b, ok := v.([]byte); ok && b == nil {
+		v = nil // as every driver has it
+	}
 	switch v := v.(type) {
 	case nil:
 		a.nulls = true

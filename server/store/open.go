@@ -22,8 +22,9 @@ type Options struct {
 	// be there is never made by accident.
 	Migrate bool
 
-	// MaxConns bounds the connections in use at once: on PostgreSQL all of
-	// them, on SQLite the readers beside the one writer. 0 means 16.
+	// MaxConns bounds the connections in use at once: on PostgreSQL all but two,
+	// which store checkpoints, on SQLite the readers beside the one writer. 0
+	// means 16.
 	MaxConns int
 }
 
@@ -91,8 +92,10 @@ func (s *Store) Close() error {
 
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
-	if err := s.read.PingContext(ctx); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	for _, pool := range []*sql.DB{s.read, s.relaxed} {
+		if err := pool.PingContext(ctx); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
 	}
 	return nil
 }

@@ -86,6 +86,10 @@ func openPostgres(ctx context.Context, url string, opt Options) (*Store, error) 
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	if err := relaxed.PingContext(ctx); err != nil {
+		// A hub that records and cannot store what it signed is worse than none.
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrUnavailable, err), db.Close(), relaxed.Close())
+	}
 	prepared := newPreparedStatements(db)
 	return &Store{
 		dialect: &postgresDialect{db: db, spans: map[int32]bool{}}, write: db, read: db, relaxed: relaxed, prepared: prepared, kept: newKeptReader(db, prepared),

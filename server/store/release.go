@@ -109,21 +109,6 @@ func (s *Store) ListReleases(ctx context.Context, page string, limit int) (relea
 	return releases, next, nil
 }
 
-// Spend is what one product has spent of a year's budget.
-type Spend struct {
-	Product string
-	Rho     dp.Rho // reservations that were never used count
-	Days    int    // UTC days charged
-}
-
-// BudgetOf returns what every product has spent in a calendar year.
-func (s *Store) BudgetOf(ctx context.Context, year int) ([]Spend, error) {
-	spends, err := scanAll(ctx, s.read, func(row *sql.Rows) (p Spend, err error) {
-		return p, row.Scan(&p.Product, &p.Rho, &p.Days)
-	}, `SELECT product, sum(rho_nano), count(DISTINCT block_day) FROM budget_spends WHERE year = $1 GROUP BY product ORDER BY product`, year)
-	return spends, s.reading("the budget", err)
-}
-
 // Charge is one reservation, with what opens its ledger leaf: nothing where it was
 // made before reservations were recorded.
 type Charge struct {
@@ -135,12 +120,18 @@ type Charge struct {
 // maxCharges bounds one answer: far more than the days of a year.
 const maxCharges = 10_000
 
-// ChargesOf returns the reservations of a calendar year, by day and attempt.
+var errCharges = fmt.Errorf("store: more than %d charges in a year", maxCharges)
+
+// ChargesOf returns all reservations of a calendar year, by day and attempt. Those
+// that were never used count like the others.
 func (s *Store) ChargesOf(ctx context.Context, year int) ([]Charge, error) {
 	charges, err := scanAll(ctx, s.read, func(row *sql.Rows) (c Charge, err error) {
 		return c, row.Scan(&c.ID, &c.Product, &c.Day, &c.Year, &c.Rho, &c.LeafIndex, &c.Payload, orZero(c.Nonce[:]))
 	}, `SELECT b.id, b.product, b.block_day, b.year, b.rho_nano, coalesce(b.leaf_index, 0), p.payload, p.nonce
-		FROM budget_spends b LEFT JOIN tlog_private p ON p.idx = b.leaf_index
-		WHERE b.year = $1 ORDER BY b.block_day, b.id LIMIT $2`, year, maxCharges)
+		FROM budget_spends b LEFT JOIN tlog_private p ON p.idx = b.leaf_index AND p.kind = 'budget.spend'
+		WHERE b.year = $1 ORDER BY b.block_day, length(b.id), b.id LIMIT $2`, year, maxCharges+1) // ledger.KindBudgetSpend
+	if err == nil && len(charges) > maxCharges {
+		charges, err = nil, errCharges
+	}
 	return charges, s.reading("the budget", err)
 }

@@ -109,10 +109,10 @@ func TestBudgetAtOnce(t *testing.T) {
 		if n := granted.Load(); n != limit/rho {
 			t.Errorf("%d reservations, want %d", n, limit/rho)
 		}
-		spends, err := s.BudgetOf(t.Context(), 2018)
+		charges, err := s.ChargesOf(t.Context(), 2018)
 		must(t, err)
-		if len(spends) != 1 || int64(spends[0].Rho) != granted.Load()*rho {
-			t.Errorf("spent %+v, want what was granted", spends)
+		if int64(len(charges)) != granted.Load() || charges[0].Rho != rho {
+			t.Errorf("%d charges, want what was granted", len(charges))
 		}
 	})
 }
@@ -150,10 +150,15 @@ func TestBudgetRules(t *testing.T) {
 				t.Errorf("%s: %v, want %v", test.name, err, test.want)
 			}
 		}
-		spends, err := s.BudgetOf(t.Context(), 2018)
+		charges, err := s.ChargesOf(t.Context(), 2018)
 		must(t, err)
-		if d := cmp.Diff([]store.Spend{{Product: "day-curve", Rho: 1000, Days: 3}}, spends); d != "" {
-			t.Errorf("spent (-want +got):\n%s", d)
+		var got []string
+		for _, c := range charges {
+			got = append(got, fmt.Sprint(c.ID, " ", c.Product, " ", int(c.Day-day0), " ", uint64(c.Rho)))
+		}
+		want := []string{"a day-curve 0 100", "b day-curve 0 100", "d day-curve 1 300", "h day-curve 2 500"}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("charged (-want +got):\n%s", d)
 		}
 		w, err := s.Window(t.Context(), day0)
 		must(t, err)
