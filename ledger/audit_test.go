@@ -291,6 +291,12 @@ func TestAuditOfDecisions(t *testing.T) {
 	if r := w.audit(w.toRegulator(), ledger.AuditOptions{YearlyCapNano: 100}); len(r.Findings) > 0 || r.RhoNano[2026] != 100 {
 		t.Errorf("a payment for nothing, and two releases: %d nano-rho, %+v", r.RhoNano[2026], r.Findings)
 	}
+	// An erasure that names a charge does not make it undone.
+	w = newTown(t)
+	w.record(paid(20454, 60), paid(20454, 60), released(20454, 60), ledger.Payload{Kind: ledger.KindErasure, Erased: []ledger.Erased{{Index: 1}}})
+	shown := w.toRegulator()
+	shown.records = slices.Delete(shown.records, 1, 2)
+	has(t, "a charge erased", w.audit(shown, ledger.AuditOptions{YearlyCapNano: 100}), ledger.AuditErasure, 1)
 	// The years of a budget are apart.
 	w = newTown(t)
 	w.record(released(20453, 100), released(20454, 100)) // 2025-12-31 and 2026-01-01

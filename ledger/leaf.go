@@ -28,7 +28,7 @@ type Class uint8
 // The classes. Their numbers are part of the leaf and never change.
 const (
 	ClassEvent   Class = 1 // a consent's life, an access, a refusal
-	ClassRelease Class = 2 // a published total; its opening is public
+	ClassRelease Class = 2 // a published total, or what was charged for one; its opening is public
 	ClassErasure Class = 3 // private rows were destroyed
 	ClassMapHead Class = 4 // root of the map of household chains
 	ClassAdmin   Class = 5 // keys, policy, epochs

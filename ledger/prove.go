@@ -99,8 +99,11 @@ func TLogProof(ctx context.Context, r Reader, index uint64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proving leaf: %w", err)
 	}
-	// The checkpoint first: what it does not cover is unsigned, not missing.
-	if c, err := readCheckpoint(note); err == nil && index >= c.size {
+	// What the checkpoint does not cover is unsigned, not missing.
+	switch c, err := readCheckpoint(note); {
+	case err != nil:
+		return nil, fmt.Errorf("proving leaf: %w", err)
+	case index >= c.size:
 		return nil, fmt.Errorf("proving leaf %d of %d: %w", index, c.size, ErrUnsigned)
 	}
 	leaves, err := r.ReadLeaves(ctx, index, index+1)

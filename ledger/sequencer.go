@@ -84,7 +84,8 @@ const defaultMaxBatch = 1024
 //     has been opened. The next start signs the head, and a repeated request gets its leaf
 //  5. sign the committed head     as 4: the signature never left this process
 //  6. remember it in the witness  as 4: a store set back to before this is noticed from now on
-//  7. store the checkpoint        state changes, leaves and checkpoint
+//  7. store the checkpoint        state changes, leaves and checkpoint; where the store does not
+//     wait for the disk, as 6, and the next start signs again
 //  8. answer                      as 7
 //
 // A store that turns out to be behind, beside or in contradiction to what was

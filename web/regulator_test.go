@@ -334,8 +334,8 @@ func TestEveryKindHasWords(t *testing.T) {
 			t.Errorf("the page leaves out %q", want)
 		}
 	}
-	day := fmt.Sprint(factsOf(ledger.Payload{Kind: ledger.KindRelease, Day: 20_000}), factsOf(ledger.Payload{Kind: ledger.KindMapHead, MapSize: 55, MapUntil: 66}))
-	for _, want := range []string{"2024-10-04", "55", "66"} {
+	day := fmt.Sprint(factsOf(ledger.Payload{Kind: ledger.KindRelease, Day: 20_000}), factsOf(ledger.Payload{Kind: ledger.KindBudgetSpend, Day: 20_001}), factsOf(ledger.Payload{Kind: ledger.KindMapHead, MapSize: 55, MapUntil: 66}))
+	for _, want := range []string{"2024-10-04", "2024-10-05", "55", "66"} {
 		if !strings.Contains(day, want) {
 			t.Errorf("the page leaves out %q", want)
 		}

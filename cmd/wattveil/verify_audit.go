@@ -151,7 +151,7 @@ func auditWords(r ledger.AuditReport) string {
 		}
 	}
 	for _, year := range slices.Sorted(maps.Keys(r.RhoNano)) {
-		fmt.Fprintf(&b, "\n  releases of %d cost %d nano-rho", year, r.RhoNano[year])
+		fmt.Fprintf(&b, "\n  releases of days of %d cost %d nano-rho, those included that nobody saw", year, r.RhoNano[year])
 	}
 	fmt.Fprintf(&b, "\n  households' own readings: %d; entries of the map: %d", r.Own, r.MapSize)
 	return b.String()

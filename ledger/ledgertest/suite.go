@@ -242,9 +242,15 @@ func (s suite[T]) savepoint(t *testing.T) {
 			tx.Savepoint(ctx, "p"), // nothing is done under this one
 			tx.Release(ctx, "p"),
 			gone(ctx, tx, "p"),
+			tx.Savepoint(ctx, "p"),
+			set(ctx, tx, "under it"),
+			tx.Savepoint(ctx, "p"), // nor under this one, that takes the place of another
+			tx.Release(ctx, "p"),
+			gone(ctx, tx, "p"),
+			set(ctx, tx, "last"),
 		)
 	})
-	for id, want := range map[string]uint64{"before": 1, "kept": 1, "undone": 0, "kept-not": 0, "undone too": 0, "after": 1, "released": 1} {
+	for id, want := range map[string]uint64{"before": 1, "kept": 1, "undone": 0, "kept-not": 0, "undone too": 0, "after": 1, "released": 1, "under it": 1, "last": 1} {
 		if link := chainOf(t, store, ledger.RecipientChain, id); link.Seq != want {
 			t.Errorf("chain %q has %d events, want %d", id, link.Seq, want)
 		}

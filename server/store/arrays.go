@@ -91,10 +91,14 @@ const maxArrays = 64 << 20
 // insert sends the rows' columns as arrays. A column that is NULL in all rows is left
 // out: it has no type.
 func (*postgresDialect) insert(ctx context.Context, tx statements, table string, columns []string, suffix string, n int, row func(i int, values []any)) error {
+	return insertArrays(ctx, tx, table, columns, suffix, n, row, maxArrays)
+}
+
+func insertArrays(ctx context.Context, tx statements, table string, columns []string, suffix string, n int, row func(i int, values []any), most int) error {
 	for done := 0; done < n; {
 		arrays := make([]array, len(columns))
 		values := make([]any, len(columns))
-		for size := 0; done < n && size < maxArrays; done++ {
+		for size := 0; done < n && size < most; done++ {
 			row(done, values)
 			size = 0
 			for c := range arrays {

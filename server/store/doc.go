@@ -11,8 +11,8 @@
 // other instead of reading what is about to change.
 //
 // What is acknowledged is on disk. SQLite runs with WAL and synchronous=FULL,
-// PostgreSQL with the server's own synchronous_commit, which this package lowers
-// for one thing only, a checkpoint's signature, which is made again if it is
+// PostgreSQL with the server's own synchronous_commit; on both this package lowers
+// that for one thing only, a checkpoint's signature, which is made again if it is
 // lost. When COMMIT neither succeeded nor certainly failed, the error wraps
 // [ErrUnknownOutcome] and the caller asks again with the same identifiers:
 // batches, proposals and releases are all found again by name.

@@ -21,4 +21,11 @@ func TestPostgresSessions(t *testing.T) {
 			t.Errorf("%s is %s, want %s", setting, got, want)
 		}
 	}
+	for setting, want := range map[string]string{"synchronous_commit": "off", "idle_in_transaction_session_timeout": "1min"} {
+		var got string
+		must(t, s.Relaxed().QueryRowContext(t.Context(), `SELECT current_setting('`+setting+`')`).Scan(&got))
+		if got != want {
+			t.Errorf("for checkpoints %s is %s, want %s", setting, got, want)
+		}
+	}
 }

@@ -57,6 +57,29 @@ func Schema() (sqlite, postgres string, checksums map[string]string, err error) 
 // ForgetPartitions drops what the store remembers of partitions.
 func (s *Store) ForgetPartitions() { s.forgetPartitions() }
 
+// Array is what an INSERT sends for a column of these values, and the error of the
+// first that has no place in it.
+func Array(values ...any) (kind string, bytes []byte, err error) {
+	var a array
+	for _, v := range values {
+		if err := a.add(v); err != nil {
+			return "", nil, err
+		}
+	}
+	if a.kind == nil {
+		return "", nil, nil
+	}
+	return a.kind.name, a.bytes(), nil
+}
+
+// InsertArrays is a PostgreSQL dialect's insert with statements of about so many bytes.
+func (t *Tx) InsertArrays(ctx context.Context, table string, columns []string, n int, row func(i int, values []any), most int) error {
+	return insertArrays(ctx, t.sql, table, columns, "", n, row, most)
+}
+
+// Relaxed is the pool whose commits do not wait for the disk.
+func (s *Store) Relaxed() *sql.DB { return s.relaxed }
+
 // Pools are the pools of connections by who uses them.
 func Pools(s *Store) map[string]*sql.DB {
 	return map[string]*sql.DB{"writer": s.write, "reader": s.read}

@@ -160,6 +160,13 @@ func TestBudgetRules(t *testing.T) {
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("charged (-want +got):\n%s", d)
 		}
+		// What was charged before charges were recorded opens no leaf.
+		do(t, s, func(ctx context.Context, tx *store.Tx) error {
+			return tx.Exec(ctx, `UPDATE budget_spends SET leaf_index = NULL`)
+		})
+		if old, err := s.ChargesOf(t.Context(), 2018); err != nil || len(old) != len(charges) || old[0].Payload != nil {
+			t.Errorf("%d charges without a leaf, %v", len(old), err)
+		}
 		w, err := s.Window(t.Context(), day0)
 		must(t, err)
 		if w.Attempts != 2 {
