@@ -85,9 +85,9 @@ func (r *releaseService) GetBudget(ctx context.Context, req *wattveilv1.GetBudge
 }
 
 func chargeToWire(c store.Charge) *wattveilv1.BudgetCharge {
-	charge := &wattveilv1.BudgetCharge{Id: c.ID, Product: c.Product, Day: c.Day.String(), NanoRho: uint64(c.Rho)}
+	charge := &wattveilv1.BudgetCharge{Id: c.ID, Product: c.Product, Day: c.Day.String(), NanoRho: uint64(c.Rho), LeafIndex: c.LeafIndex}
 	if c.Payload != nil {
-		charge.LeafIndex, charge.Payload, charge.Nonce = c.LeafIndex, c.Payload, c.Nonce[:]
+		charge.Payload, charge.Nonce = c.Payload, c.Nonce[:]
 	}
 	return charge
 }

@@ -109,8 +109,8 @@ func (s *Store) ListReleases(ctx context.Context, page string, limit int) (relea
 	return releases, next, nil
 }
 
-// Charge is one reservation, with what opens its ledger leaf: nothing where it was
-// made before reservations were recorded.
+// Charge is one reservation, with what opens its ledger leaf. One that was made
+// before reservations were recorded has none, and a LeafIndex of 0.
 type Charge struct {
 	release.Reservation // without its cap
 	Payload             []byte

@@ -482,10 +482,9 @@ type BudgetCharge struct {
 	Day string `protobuf:"bytes,3,opt,name=day,proto3" json:"day,omitempty"`
 	// Nano-rho.
 	NanoRho uint64 `protobuf:"varint,4,opt,name=nano_rho,json=nanoRho,proto3" json:"nano_rho,omitempty"`
-	// Leaf index in the ledger.
+	// Leaf index in the ledger; 0 where one was made before charges were recorded.
 	LeafIndex uint64 `protobuf:"varint,5,opt,name=leaf_index,json=leafIndex,proto3" json:"leaf_index,omitempty"`
-	// The leaf's payload, public for charges; empty where one was made before
-	// charges were recorded in the ledger.
+	// The leaf's payload, public for charges.
 	Payload []byte `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`
 	// The leaf's nonce, public for charges.
 	Nonce         []byte `protobuf:"bytes,7,opt,name=nonce,proto3" json:"nonce,omitempty"`

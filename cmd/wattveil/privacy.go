@@ -1,0 +1,251 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/dp"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+)
+
+func privacyCommand() *cobra.Command {
+	return group("privacy", "What published totals cost in privacy",
+		"  wattveil privacy budget --url https://hub.example", privacyBudgetCommand())
+}
+
+// budgetReport is what privacy budget prints with --json.
+type budgetReport struct {
+	Year     int32           `json:"year"`
+	Cap      uint64          `json:"cap_nano_rho"`
+	Spent    uint64          `json:"spent_nano_rho"`
+	Left     uint64          `json:"left_nano_rho"`
+	Delta    string          `json:"delta"`
+	Epsilon  float64         `json:"spent_epsilon"` // of what is spent, at delta
+	CapEps   float64         `json:"cap_epsilon"`
+	Products []productBudget `json:"products"`
+	Checked  *int            `json:"checked"` // charges found in the ledger; null without --key
+	OK       bool            `json:"ok"`
+	Index    *uint64         `json:"index,omitempty"` // of the record that is not what the hub says
+	What     string          `json:"what,omitempty"`
+}
+
+type productBudget struct {
+	Product  string `json:"product"`
+	Spent    uint64 `json:"spent_nano_rho"`
+	Days     int    `json:"days"`
+	Charges  int    `json:"charges"`
+	Unseen   int    `json:"unseen"`   // charges beyond one a day: their noise nobody saw
+	Unlogged int    `json:"unlogged"` // charges from before they were recorded in the ledger
+}
+
+// budgetDelta is the δ at which ε is stated: a matter of printing.
+const budgetDelta = 1e-6
+
+func privacyBudgetCommand() *cobra.Command {
+	var url, key string
+	var year int32
+	cmd := &cobra.Command{
+		Use:   "budget --url URL",
+		Short: "What a year's releases have cost, and what is left",
+		Long: "What any household can have lost to published totals in a calendar year, by product, and what is left under the cap.\n" +
+			"With --key every charge is looked up in the hub's ledger, whose records and checkpoint are checked first; exit code 1\n" +
+			"if one is not there as the hub says. A charge whose noise nobody saw, because the hub died, is spent like any other.",
+		Example: "  wattveil privacy budget --url https://hub.example --year 2026 --key hub.vkey",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client := restClient{base: strings.TrimSuffix(url, "/")}
+			var answer wattveilv1.GetBudgetResponse
+			if err := client.call(cmd.Context(), "GET", fmt.Sprintf("/v1/budget?year=%d", year), nil, &answer); err != nil {
+				return err
+			}
+			report, err := budgetOf(&answer)
+			if err != nil {
+				return err
+			}
+			if key != "" {
+				if err := report.check(cmd, &answer, key, url); err != nil {
+					return err
+				}
+			}
+			return report.deliver(cmd)
+		},
+	}
+	cmd.Flags().StringVar(&url, "url", "", "the hub's address")
+	cmd.Flags().Int32Var(&year, "year", 0, "calendar year, UTC (default: the hub's current one)")
+	cmd.Flags().StringVar(&key, "key", "", "the hub's verifier keys, or a file of them: look every charge up in the ledger")
+	if err := cmd.MarkFlagRequired("url"); err != nil {
+		panic(err) // the flag was defined above
+	}
+	return cmd
+}
+
+// budgetOf adds a year's charges up; what the hub says of their sum is not believed.
+func budgetOf(answer *wattveilv1.GetBudgetResponse) (*budgetReport, error) {
+	r := &budgetReport{Year: answer.GetYear(), Cap: answer.GetCapNanoRho(), Delta: fmt.Sprint(budgetDelta), Products: []productBudget{}, OK: true}
+	days := map[string]map[string]bool{}
+	var spent dp.Rho
+	var err error
+	for _, c := range answer.GetCharges() {
+		at := slices.IndexFunc(r.Products, func(p productBudget) bool { return p.Product == c.GetProduct() })
+		if at < 0 {
+			at = len(r.Products)
+			r.Products = append(r.Products, productBudget{Product: c.GetProduct()})
+			days[c.GetProduct()] = map[string]bool{}
+		}
+		if spent, err = spent.Add(dp.Rho(c.GetNanoRho())); err != nil {
+			return nil, fmt.Errorf("adding charges up: %w", err)
+		}
+		p := &r.Products[at]
+		days[p.Product][c.GetDay()] = true
+		p.Spent += c.GetNanoRho() // no more than spent
+		p.Charges++
+		p.Days = len(days[p.Product])
+		p.Unseen = p.Charges - p.Days
+		if c.GetLeafIndex() == 0 {
+			p.Unlogged++
+		}
+	}
+	slices.SortFunc(r.Products, func(a, b productBudget) int { return cmp.Compare(a.Product, b.Product) })
+	r.Spent = uint64(spent)
+	switch {
+	case r.Spent != answer.GetSpentNanoRho():
+		r.fail(nil, fmt.Sprintf("the hub says that %d nano-rho are spent, and its charges come to %d", answer.GetSpentNanoRho(), r.Spent))
+	case r.Spent > r.Cap:
+		r.fail(nil, "more is spent than the cap")
+	}
+	r.Left = r.Cap - min(r.Spent, r.Cap)
+	if r.Epsilon, err = dp.Epsilon(spent, budgetDelta); err != nil {
+		return nil, fmt.Errorf("stating epsilon: %w", err)
+	}
+	if r.CapEps, err = dp.Epsilon(dp.Rho(r.Cap), budgetDelta); err != nil {
+		return nil, fmt.Errorf("stating epsilon: %w", err)
+	}
+	return r, nil
+}
+
+func (r *budgetReport) fail(index *uint64, what string) {
+	if r.OK {
+		r.OK, r.Index, r.What = false, index, what
+	}
+}
+
+// check looks every charge up in the ledger.
+func (r *budgetReport) check(cmd *cobra.Command, answer *wattveilv1.GetBudgetResponse, key, url string) error {
+	text, err := keyText(key)
+	if err != nil {
+		return err
+	}
+	v, err := ledger.NewVerifier(text)
+	if err != nil {
+		return err
+	}
+	from := logFlags{url: url}
+	src, err := from.source()
+	if err != nil {
+		return err
+	}
+	charged := map[uint64]*wattveilv1.BudgetCharge{}
+	for _, c := range answer.GetCharges() {
+		if c.GetLeafIndex() == 0 {
+			continue
+		}
+		if charged[c.GetLeafIndex()] != nil {
+			index := c.GetLeafIndex()
+			r.fail(&index, "two charges name one record")
+		}
+		charged[c.GetLeafIndex()] = c
+	}
+	found := 0
+	err = r.walk(cmd.Context(), cmd, v, src, func(index uint64, leaf ledger.Leaf) {
+		if c := charged[index]; c != nil {
+			found++
+			if what := misstated(c, leaf); what != "" {
+				r.fail(&index, what)
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if found < len(charged) {
+		r.fail(nil, "a charge names a record that the ledger does not have")
+	}
+	r.Checked = &found
+	return nil
+}
+
+// walk checks the whole ledger and shows every leaf.
+func (r *budgetReport) walk(ctx context.Context, cmd *cobra.Command, v *ledger.Verifier, src ledger.TileSource, see func(uint64, ledger.Leaf)) error {
+	bar := newProgress(cmd, -1, "records checked")
+	defer bar.finish()
+	var done uint64
+	_, err := ledger.VerifyLog(ctx, v, src, ledger.VerifyOptions{
+		Leaf: see,
+		Progress: func(n, _ uint64) {
+			bar.add(int(n - done))
+			done = n
+		},
+	})
+	return err
+}
+
+// misstated says in what a charge is not what its leaf commits to, or nothing.
+func misstated(c *wattveilv1.BudgetCharge, leaf ledger.Leaf) string {
+	p, err := ledger.DecodePayload(c.GetPayload())
+	switch {
+	case len(c.GetNonce()) != len(ledger.Hash{}) || ledger.Commit(ledger.Hash(c.GetNonce()), c.GetPayload()) != leaf.Commitment:
+		return "the record does not commit to the charge"
+	case err != nil:
+		return "the charge is not readable"
+	case p.Kind != ledger.KindBudgetSpend || leaf.Class != ledger.ClassRelease:
+		return "the record is no charge"
+	case p.Product != c.GetProduct() || meter.Day(p.Day).String() != c.GetDay() || p.RhoNano != c.GetNanoRho():
+		return "the record says another product, day or price"
+	}
+	return ""
+}
+
+func (r *budgetReport) deliver(cmd *cobra.Command) error {
+	if asJSON(cmd) {
+		if err := printJSON(cmd, r); err != nil {
+			return err
+		}
+	} else if err := r.print(cmd.OutOrStdout()); err != nil {
+		return err
+	}
+	if !r.OK {
+		return errNo
+	}
+	return nil
+}
+
+func (r *budgetReport) print(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d: ρ = %s of %s spent, %s left (ε = %.2f of %.2f at δ = %s)\n", r.Year, dp.Rho(r.Spent), dp.Rho(r.Cap), dp.Rho(r.Left), r.Epsilon, r.CapEps, r.Delta)
+	for _, p := range r.Products {
+		fmt.Fprintf(&b, "  %s: ρ = %s for %d days", p.Product, dp.Rho(p.Spent), p.Days)
+		if p.Unseen > 0 {
+			fmt.Fprintf(&b, ", %d charges of it for noise that nobody saw", p.Unseen)
+		}
+		if p.Unlogged > 0 {
+			fmt.Fprintf(&b, ", %d charges from before charges were recorded", p.Unlogged)
+		}
+		b.WriteByte('\n')
+	}
+	if r.Checked != nil {
+		fmt.Fprintf(&b, "  %d charges stand in the ledger\n", *r.Checked)
+	}
+	if !r.OK {
+		fmt.Fprintf(&b, "  NOT TRUE: %s\n", r.What)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
