@@ -2,6 +2,7 @@ package dp_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/wattveil/wattveil/privacy/dp"
@@ -47,4 +48,19 @@ func BenchmarkClipL2(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkFilterSpend reports the time of one spend by as many goroutines as
+// there are processors.
+func BenchmarkFilterSpend(b *testing.B) {
+	f := dp.NewFilter(math.MaxUint64)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := f.Spend(1); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }

@@ -35,6 +35,11 @@
 //   - Composition: what several mechanisms spend adds up, [Rho.Add], also when
 //     later ones are chosen after seeing earlier outputs. Bun and Steinke,
 //     "Concentrated Differential Privacy", TCC 2016, arXiv:1605.02065.
+//   - Fully adaptive composition, [Filter]: how much later
+//     mechanisms spend may be chosen after seeing earlier outputs, too, and
+//     they may run at the same time. Feldman and Zrnic 2021, arXiv:2008.11193;
+//     Whitehouse et al. 2023, arXiv:2203.05481; Haney et al. 2023,
+//     arXiv:2309.05901.
 //   - (ε, δ): [Epsilon] converts by the bound of CKS20, section 2.3. It is how
 //     a budget is stated to people; budgets are kept and charged in ρ only.
 //
@@ -53,5 +58,6 @@
 // # Concurrency
 //
 // Functions may be called from many goroutines at once as long as they do
-// not share a slice. A [Noise] belongs to one goroutine at a time.
+// not share a slice. A [Noise] belongs to one goroutine at a time; a
+// [Filter] is for many.
 package dp

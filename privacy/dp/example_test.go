@@ -1,6 +1,7 @@
 package dp_test
 
 import (
+	"errors"
 	"fmt"
 	"log"
 
@@ -53,4 +54,24 @@ func Example() {
 	// clipped: [200 450 300]
 	// clipped: [1800 0 2400]
 	// σ² = 750000000 Wh², spent ρ = 0.006, ε = 0.4738 at δ = 1e-6
+}
+
+// An analyst's session: each question is paid for before it is computed.
+func ExampleFilter() {
+	session := dp.NewFilter(dp.RhoUnit / 50)
+	for _, cost := range []string{"0.018", "0.006", "0.002"} {
+		rho, err := dp.ParseRho(cost)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := session.Spend(rho); errors.Is(err, dp.ErrBudget) {
+			fmt.Println(rho, "refused,", session.Left(), "left")
+			continue
+		}
+		fmt.Println(rho, "spent,", session.Left(), "left")
+	}
+	// Output:
+	// 0.018 spent, 0.002 left
+	// 0.006 refused, 0.002 left
+	// 0.002 spent, 0 left
 }
