@@ -35,7 +35,7 @@
 //   - Composition: what several mechanisms spend adds up, [Rho.Add], also when
 //     later ones are chosen after seeing earlier outputs. Bun and Steinke,
 //     "Concentrated Differential Privacy", TCC 2016, arXiv:1605.02065.
-//   - Fully adaptive composition, [Filter]: how much later
+//   - Fully adaptive composition, [Filter] and [Odometer]: how much later
 //     mechanisms spend may be chosen after seeing earlier outputs, too, and
 //     they may run at the same time. Feldman and Zrnic 2021, arXiv:2008.11193;
 //     Whitehouse et al. 2023, arXiv:2203.05481; Haney et al. 2023,
@@ -59,5 +59,5 @@
 //
 // Functions may be called from many goroutines at once as long as they do
 // not share a slice. A [Noise] belongs to one goroutine at a time; a
-// [Filter] is for many.
+// [Filter] or an [Odometer] is for many.
 package dp

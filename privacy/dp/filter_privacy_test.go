@@ -85,3 +85,32 @@ func TestFilterAgainstEveryAnalystHasTeeth(t *testing.T) {
 		t.Errorf("the sound one is worth %v", w)
 	}
 }
+
+// A halt reads an odometer, and asks no more from the first total beyond its
+// budget on.
+type halt struct {
+	odometer dp.Odometer
+	budget   dp.Rho
+}
+
+func (h *halt) Spend(rho dp.Rho) error {
+	if err := h.odometer.Spend(rho); err != nil {
+		return err
+	}
+	if total, err := h.odometer.Spent(); err != nil || total > h.budget {
+		return dp.ErrBudget
+	}
+	return nil
+}
+
+// Catches a total that falls behind what was published: cut where it passes a
+// budget fixed beforehand, a dialogue is worth no more than that budget.
+func TestOdometerAgainstEveryAnalyst(t *testing.T) {
+	for _, budget := range []dp.Rho{dp.RhoUnit / 2, dp.RhoUnit, dp.RhoUnit * 9 / 8} {
+		limit := float64(budget) / float64(dp.RhoUnit)
+		w := spendings(t, func() spender { return &halt{budget: budget} }, []float64{1.5, 2, 16})
+		if w > limit*(1+slack) || w < limit*(1-slack) {
+			t.Errorf("up to a total of %v: worth %v", budget, w)
+		}
+	}
+}
