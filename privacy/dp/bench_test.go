@@ -50,6 +50,24 @@ func BenchmarkClipL2(b *testing.B) {
 	}
 }
 
+// BenchmarkCausalClip reports the time of one interval: one that fits what is
+// left of the norm, and one that is cut to it, which takes a square root.
+func BenchmarkCausalClip(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		x    int64
+	}{{"fits", 300}, {"cut", 10000}} {
+		b.Run(c.name, func(b *testing.B) {
+			k := mustCausalClip(b, 3000)
+			b.ReportAllocs()
+			for b.Loop() {
+				k.Admit(c.x)
+				k.Reset()
+			}
+		})
+	}
+}
+
 // BenchmarkFilterSpend reports the time of one spend by as many goroutines as
 // there are processors.
 func BenchmarkFilterSpend(b *testing.B) {

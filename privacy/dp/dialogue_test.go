@@ -2,7 +2,7 @@ package dp_test
 
 import "math"
 
-// The tests of claim 8 of PROOFS.md enumerate whole dialogues between an
+// The tests of claims 8 and 10 of PROOFS.md enumerate whole dialogues between an
 // analyst and a mechanism, and compute the divergence between what neighbours
 // answer from exact probabilities, as privacy_test.go does for single releases.
 // Of each answer an analyst sees whether it is positive, and chooses the next

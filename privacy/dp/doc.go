@@ -40,6 +40,9 @@
 //     they may run at the same time. Feldman and Zrnic 2021, arXiv:2008.11193;
 //     Whitehouse et al. 2023, arXiv:2203.05481; Haney et al. 2023,
 //     arXiv:2309.05901.
+//   - Continual release, [CausalClip]: an individual filter that clips a
+//     contributor's vector while it arrives, so that each interval's sum can be
+//     published as the interval closes. Feldman and Zrnic 2021.
 //   - (ε, δ): [Epsilon] converts by the bound of CKS20, section 2.3. It is how
 //     a budget is stated to people; budgets are kept and charged in ρ only.
 //
@@ -58,6 +61,6 @@
 // # Concurrency
 //
 // Functions may be called from many goroutines at once as long as they do
-// not share a slice. A [Noise] belongs to one goroutine at a time; a
-// [Filter] or an [Odometer] is for many.
+// not share a slice. A [Noise] or a [CausalClip] belongs to one goroutine at a
+// time; a [Filter] or an [Odometer] is for many.
 package dp

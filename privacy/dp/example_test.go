@@ -56,6 +56,26 @@ func Example() {
 	// σ² = 750000000 Wh², spent ρ = 0.006, ε = 0.4738 at δ = 1e-6
 }
 
+// One home's share of sums that are published half hour by half hour. The whole
+// block is charged once, before its first interval.
+func ExampleCausalClip() {
+	const bound = 3000 // Wh, the norm of a household's day
+	home, err := dp.NewCausalClip(bound)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, day := range [][]int64{{200, 450, 6000, 300}, {250, 400, 350, 300}} {
+		home.Reset()
+		for i, wh := range day {
+			day[i] = home.Admit(wh) // joins its interval's sum, which gets fresh noise
+		}
+		fmt.Println("admitted:", day)
+	}
+	// Output:
+	// admitted: [200 450 2959 42]
+	// admitted: [250 400 350 300]
+}
+
 // An analyst's session: each question is paid for before it is computed.
 func ExampleFilter() {
 	session := dp.NewFilter(dp.RhoUnit / 50)
