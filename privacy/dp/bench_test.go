@@ -82,3 +82,23 @@ func BenchmarkFilterSpend(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkBasisMeasure reports the time of one household-day of 48 half hours,
+// in plain integers and, for readings no meter has, in wide ones.
+func BenchmarkBasisMeasure(b *testing.B) {
+	basis := mustBasis(b, one(48), 32, 28)
+	for _, scale := range []int64{1, 1 << 20} {
+		b.Run(fmt.Sprintf("scale=%d", scale), func(b *testing.B) {
+			day := make([]int64, 48)
+			for i := range day {
+				day[i] = scale * int64(200+37*i%900)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := basis.Measure(day); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -32,6 +32,10 @@
 //   - Discrete Laplace, [DrawLaplace]: noise of scale Δ/ε on integers of L1
 //     sensitivity Δ is ε-differentially private. Ghosh, Roughgarden and
 //     Sundararajan, STOC 2009.
+//   - Ellipsoidal clip, [Basis]: a day's coefficients in a public weighted DCT,
+//     truncated to integers and clipped there. Discrete Gaussian noise on their
+//     sum is ρ-zCDP as above, with C in lattice units; it is the norm that is
+//     better matched to what days have in common.
 //   - Composition: what several mechanisms spend adds up, [Rho.Add], also when
 //     later ones are chosen after seeing earlier outputs. Bun and Steinke,
 //     "Concentrated Differential Privacy", TCC 2016, arXiv:1605.02065.
@@ -45,6 +49,10 @@
 //     published as the interval closes. Feldman and Zrnic 2021.
 //   - (ε, δ): [Epsilon] converts by the bound of CKS20, section 2.3. It is how
 //     a budget is stated to people; budgets are kept and charged in ρ only.
+//
+// What is measured is integers, and so is what is published; turning published
+// integers into estimates is post-processing, free of any charge, and left to
+// other packages (estimate, below this one) that may use floating-point numbers.
 //
 // PROOFS.md beside this file proves each of these, and the exactness of the
 // samplers; the tests check them by enumeration on small domains.

@@ -95,3 +95,34 @@ func ExampleFilter() {
 	// 0.006 refused, 0.002 left
 	// 0.002 spent, 0 left
 }
+
+// Two households' days, measured in a basis that suits a public reference
+// population, clipped there, and added up: what noise is then added to.
+func ExampleBasis() {
+	// Public second moments of the DCT coefficients of a reference population.
+	basis, err := dp.NewBasisFromMoments([]uint64{810000, 160000, 10000, 10000}, 32, 30)
+	if err != nil {
+		log.Fatal(err)
+	}
+	const bound = 4 * 1000 // weighted Wh; 2^(32-30) lattice units each
+
+	sum := make([]int64, basis.Intervals())
+	for _, day := range [][]int64{{200, 450, 300, 250}, {600, 0, 800, 100}} {
+		z, err := basis.Measure(day)
+		if err != nil {
+			continue // beyond any meter: count it as absent
+		}
+		fmt.Println("measured:", z)
+		if err := dp.ClipL2(z, bound); err != nil {
+			log.Fatal(err)
+		}
+		if err := dp.Add(sum, z); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println("sum of what was clipped:", sum)
+	// Output:
+	// measured: [2400 47 -1800 -1338]
+	// measured: [3000 660 -600 7895]
+	// sum of what was clipped: [3812 357 -2082 2380]
+}

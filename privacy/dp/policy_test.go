@@ -71,6 +71,7 @@ func TestImports(t *testing.T) {
 		"filter.go":   {"sync/atomic"},
 		"odometer.go": {"sync/atomic"},
 		"causal.go":   {"encoding/binary"},
+		"basis.go":    {"slices"},
 	}
 	for name, f := range sources(t) {
 		for _, i := range f.Imports {

@@ -56,6 +56,11 @@ func (x u128) over(y uint64) u128 {
 	return u128{hi, lo}
 }
 
+// rsh returns ⌊x/2^n⌋ for n < 64.
+func (x u128) rsh(n uint) u128 {
+	return u128{x.hi >> n, x.lo>>n | x.hi<<(64-n)}
+}
+
 func (x u128) bitLen() int {
 	if x.hi != 0 {
 		return 64 + bits.Len64(x.hi)

@@ -50,6 +50,7 @@ func FuzzWide(f *testing.F) {
 		if p := new(big.Int).Mul(bx, word(yl)); p.Cmp(two128) < 0 {
 			check("times", x.times(yl).big(), p)
 		}
+		check("rsh", x.rsh(uint(yl%64)).big(), new(big.Int).Rsh(bx, uint(yl%64)))
 		other := x.mul(x)
 		if wide.less(&other) != (product.Cmp(other.big()) < 0) {
 			t.Errorf("less of %v, %v", product, other.big())
