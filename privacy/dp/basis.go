@@ -13,7 +13,7 @@ const (
 	WeightOne    = 1 << 16 // the weight 1: weights count in steps of 2^-16
 	MaxWeight    = 1 << 32 // the weight 65536
 
-	maxPrecision = 40     // of a Basis, in bits
+	maxPrecision = 40     // of a Basis or a Strategy, in bits
 	maxShift     = 62     // of a Basis, in bits
 	maxEntryBits = 52     // entries of a Basis are at most 2^52
 	rowMargin    = 1 << 9 // rows of a Basis have a norm of at least 2^9·T

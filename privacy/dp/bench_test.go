@@ -102,3 +102,21 @@ func BenchmarkBasisMeasure(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkStrategyAdd reports the time of one household in the first, longest
+// column; what a new strategy takes is about half of n such.
+func BenchmarkStrategyAdd(b *testing.B) {
+	for _, bins := range []int{64, 17520} {
+		b.Run(fmt.Sprintf("bins=%d", bins), func(b *testing.B) {
+			s := mustStrategy(b, bins, 30)
+			sum := make([]int64, bins)
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(sum)
+				if err := s.Add(sum, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -36,6 +36,10 @@
 //     truncated to integers and clipped there. Discrete Gaussian noise on their
 //     sum is ρ-zCDP as above, with C in lattice units; it is the norm that is
 //     better matched to what days have in common.
+//   - Prefix sums, [Strategy]: contributors of one bin each, measured by an
+//     integer square-root factorisation whose sensitivity is that of its longest
+//     column. Fichtenberger, Henzinger and Upadhyay, ICML 2023; Henzinger,
+//     Kalinin and Upadhyay, FORC 2026, arXiv:2509.14334.
 //   - Composition: what several mechanisms spend adds up, [Rho.Add], also when
 //     later ones are chosen after seeing earlier outputs. Bun and Steinke,
 //     "Concentrated Differential Privacy", TCC 2016, arXiv:1605.02065.

@@ -126,3 +126,37 @@ func ExampleBasis() {
 	// measured: [3000 660 -600 7895]
 	// sum of what was clipped: [3812 357 -2082 2380]
 }
+
+// Households in three classes of daily energy, for a distribution function.
+func ExampleStrategy() {
+	strategy, err := dp.NewStrategy(3, 10)
+	if err != nil {
+		log.Fatal(err)
+	}
+	budget, err := dp.ParseRho("0.01")
+	if err != nil {
+		log.Fatal(err)
+	}
+	variance, err := dp.GaussianVariance(strategy.Sensitivity(), budget)
+	if err != nil {
+		log.Fatal(err)
+	}
+	noise, err := dp.DrawNoise(strategy.Bins(), variance)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer noise.Erase()
+
+	sum := make([]int64, strategy.Bins())
+	for _, class := range []int{0, 1, 1, 2} { // each household once
+		if err := strategy.Add(sum, class); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Printf("sensitivity %d, σ² = %v, sums %v\n", strategy.Sensitivity(), variance, sum)
+	if err := noise.AddTo(sum); err != nil { // sum may now be published, once
+		log.Fatal(err)
+	}
+	// Output:
+	// sensitivity 1024, σ² = 52428800, sums [868 2264 2263]
+}
