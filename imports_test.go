@@ -42,6 +42,7 @@ var table = map[string]row{
 	"consent/consenttest": {may: []string{"consent", "ledger", "meter"}, support: true},
 
 	"privacy/dp":                    {},
+	"privacy/dp/estimate":           {may: []string{"privacy/dp"}},
 	"privacy/seal":                  {may: []string{"consent", "meter"}, tests: []string{"ledger"}},
 	"privacy/seal/wrappertest":      {may: []string{"privacy/seal"}, support: true},
 	"privacy/release":               {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/seal"}},
