@@ -45,6 +45,7 @@ var table = map[string]row{
 	"privacy/dp/estimate":           {may: []string{"privacy/dp"}},
 	"privacy/seal":                  {may: []string{"consent", "meter"}, tests: []string{"ledger"}},
 	"privacy/seal/wrappertest":      {may: []string{"privacy/seal"}, support: true},
+	"privacy/population":            {},
 	"privacy/release":               {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/seal"}},
 	"privacy/release/releasetest":   {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/release", "privacy/seal"}, support: true},
 	"privacy/keyguard/keyguardtest": {may: []string{"consent", "meter", "privacy/keyguard", "privacy/seal"}, support: true},
@@ -137,7 +138,7 @@ var doors = []door{
 // standardOnly names packages that reach nothing but the standard library,
 // their dependencies' dependencies included, so that they can be read and
 // checked by themselves.
-var standardOnly = []string{"meter", "privacy/dp"}
+var standardOnly = []string{"meter", "privacy/dp", "privacy/population"}
 
 // unreachable says what a package must not reach on any path.
 var unreachable = map[string][]string{
