@@ -41,8 +41,10 @@ var table = map[string]row{
 
 	"consent/consenttest": {may: []string{"consent", "ledger", "meter"}, support: true},
 
-	"privacy/dp":                    {},
-	"privacy/dp/estimate":           {may: []string{"privacy/dp"}},
+	"privacy/dp":          {},
+	"privacy/dp/estimate": {may: []string{"privacy/dp"}},
+	// Plans on public populations; it never meets a reading.
+	"privacy/plan":                  {may: []string{"privacy/dp", "privacy/dp/estimate"}, tests: []string{"privacy/population"}},
 	"privacy/seal":                  {may: []string{"consent", "meter"}, tests: []string{"ledger"}},
 	"privacy/seal/wrappertest":      {may: []string{"privacy/seal"}, support: true},
 	"privacy/population":            {},
@@ -79,7 +81,7 @@ var table = map[string]row{
 	}, tests: []string{"ledger/witness"}},
 	"cmd/wattveil": {may: []string{
 		"consent", "ledger", "ledger/witness", "meter", "meter/profile", "meter/profile/sample",
-		"privacy/dp", "privacy/release", "privacy/seal",
+		"privacy/dp", "privacy/dp/estimate", "privacy/plan", "privacy/population", "privacy/release", "privacy/seal",
 		"proto/wattveil/v1",
 		"server", "server/keys", "server/store", "server/store/plain",
 	}},
