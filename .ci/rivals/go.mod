@@ -3,6 +3,7 @@ module github.com/wattveil/wattveil/rivals
 go 1.26.0
 
 require (
+	github.com/google/differential-privacy/go/v3 v3.0.0
 	github.com/transparency-dev/tessera v1.0.4
 	golang.org/x/mod v0.33.0
 )
@@ -22,6 +23,7 @@ require (
 	github.com/erikgeiser/coninput v0.0.0-20211004153227-1c3628e74d0f // indirect
 	github.com/go-logr/logr v1.4.3 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
+	github.com/golang/glog v1.2.0 // indirect
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
 	github.com/lucasb-eyer/go-colorful v1.3.0 // indirect
 	github.com/mattn/go-isatty v0.0.20 // indirect
@@ -44,5 +46,6 @@ require (
 	golang.org/x/sys v0.41.0 // indirect
 	golang.org/x/text v0.34.0 // indirect
 	golang.org/x/time v0.14.0 // indirect
+	gonum.org/v1/gonum v0.14.0 // indirect
 	k8s.io/klog/v2 v2.130.1 // indirect
 )

@@ -17,8 +17,8 @@ import (
 )
 
 func privacyCommand() *cobra.Command {
-	return group("privacy", "What published totals cost in privacy",
-		"  wattveil privacy budget --url https://hub.example", privacyBudgetCommand())
+	return group("privacy", "What published totals cost in privacy, and what they would say",
+		"  wattveil privacy plan --rho 0.028\n  wattveil privacy budget --url https://hub.example", privacyPlanCommand(), privacyBudgetCommand())
 }
 
 // budgetReport is what privacy budget prints with --json.

@@ -54,3 +54,88 @@ func TestPrivacyBudget(t *testing.T) {
 		t.Errorf("charges moved to other records: %+v", r)
 	}
 }
+
+// A plan says for each product and level what error to expect beside what anybody
+// knows, and marks a level that would say less; more budget is less error; what is no
+// tree or budget is misuse. It would catch a plan that flatters itself.
+func TestPrivacyPlan(t *testing.T) {
+	planned := func(args ...string) (r planReport) {
+		t.Helper()
+		code, stdout, stderr := wattveil(t, append([]string{"privacy", "--json", "plan", "--homes", "20000,2000,100"}, args...)...)
+		if code != 0 {
+			t.Fatalf("exit code %d: %s", code, stderr)
+		}
+		if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	poor, rich := planned("--rho", "0.0001"), planned("--rho", "1", "--split", "1,2,4")
+	for i, p := range rich.Products {
+		sum := uint64(0)
+		for l, level := range p.Levels {
+			sum += level.RhoNano
+			if level.RMSE <= 0 || level.RMSE >= poor.Products[i].Levels[l].RMSE || !level.Says || level.SigmaWh <= 0 || level.ClipWh <= 0 {
+				t.Errorf("%s: %+v, with little budget %+v", p.Product, level, poor.Products[i].Levels[l])
+			}
+		}
+		if sum != rich.RhoNano || rich.RhoNano != 1_000_000_000 {
+			t.Errorf("%s spends %d of %d nano-rho", p.Product, sum, rich.RhoNano)
+		}
+		if last := poor.Products[i].Levels[2]; last.Says && last.RMSE > last.Baseline {
+			t.Errorf("%s: %+v says more than it does", p.Product, last)
+		}
+	}
+	code, stdout, _ := wattveil(t, "privacy", "plan", "--homes", "20000,2000", "--rho", "0.5")
+	if code != 0 || !strings.Contains(stdout, "one_day") || !strings.Contains(stdout, "nodes of   2000 homes") {
+		t.Errorf("exit code %d: %s", code, stdout)
+	}
+	for _, args := range [][]string{
+		{"--rho", "0"},
+		{"--rho", "much"},
+		{"--rho", "1", "--homes", "100,30"},
+		{"--rho", "1", "--homes", "100,x"},
+		{"--rho", "1", "--homes", "20000,100", "--split", "1"},
+		{"--rho", "1", "--reference", t.TempDir()},
+		{"--rho", "1", "--homes", "9999999"},
+	} {
+		if code, _, _ := wattveil(t, append([]string{"privacy", "plan"}, args...)...); code != 2 {
+			t.Errorf("%v: exit code %d, want 2", args, code)
+		}
+	}
+}
+
+// The benchmark of releases measures itself beside all rivals on a small population,
+// and says what it did not run.
+func TestBenchRelease(t *testing.T) {
+	if testing.Short() {
+		t.Skip("20,000 homes, four designs, and prefix sums of a year: seconds")
+	}
+	code, stdout, stderr := wattveil(t, "bench", "--json", "release", "--households", "20000", "--rounds", "1", "--populations", "2")
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	var r benchReleaseReport
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatal(err)
+	}
+	for _, trial := range trials {
+		for _, level := range levelNames {
+			ours := r.RMSE[trial.name][level]
+			if c := r.Coverage[trial.name][level]; ours <= 0 || c <= 0.5 || c > 1 {
+				t.Errorf("%s, %s: error %v, coverage %v", trial.name, level, ours, c)
+			}
+			for _, rival := range rivals {
+				if theirs := r.Rivals[rival.name][trial.name][level]; level != "region" && theirs <= ours {
+					t.Errorf("%s, %s: %s has an error of %v, we have %v", trial.name, level, rival.name, theirs, ours)
+				}
+			}
+		}
+	}
+	if r.Prefix[48] < 1 || r.Prefix[48] > 1.05 || r.Prefix[17_520] > 1.05 || r.Draws <= 0 || r.Google != nil || len(r.NotRun) != 1 || r.Baseline["one_day"]["feeder"] <= 0 {
+		t.Errorf("report %+v", r)
+	}
+	if code, _, _ := wattveil(t, "bench", "release", "--households", "100"); code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+}
