@@ -2,37 +2,67 @@ package plan
 
 import "math"
 
+// strides regroup the reference's finest nodes: without a divisor in common with any
+// usual number of them.
+var strides = []int{1, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61}
+
 // judge learns from the reference, without noise, how far the estimates are off, and
-// how much that differs from node to node.
+// how much that differs from node to node. A reference has few nodes near its root, so
+// its finest ones are put together in other ways, too, as if each were connected where
+// another is: a plan takes feeders for independent of their neighbours.
 func (d *Design) judge(reference Source, b *biases) error {
-	t, err := d.measure(reference)
+	m, err := d.measure(reference)
 	if err != nil {
 		return err
 	}
-	if err := t.estimate(); err != nil {
-		return err
-	}
-	outcomes := t.errors()
 	for i := range d.Levels {
-		l := &d.Levels[i]
-		n := float64(t.nodes[i+1] - t.nodes[i])
-		l.Load, l.Baseline = outcomes[i].Load, outcomes[i].Baseline
-		l.Bias, l.Spread = make([]float64, Intervals), make([]float64, Intervals)
-		for node := t.nodes[i]; node < t.nodes[i+1]; node++ {
-			for j := range Intervals {
-				off := t.fitted[node*Intervals+j] - t.truth[node*Intervals+j]
-				l.Bias[j] += off / n
-				l.Spread[j] += off * off / n
+		d.Levels[i].Bias, d.Levels[i].Spread = make([]float64, Intervals), make([]float64, Intervals)
+	}
+	leaves := len(m.truth) / Intervals
+	times := 0.0
+	for _, stride := range strides {
+		if stride > 1 && leaves%stride == 0 {
+			continue
+		}
+		t, err := d.gather(m, stride)
+		if err != nil {
+			return err
+		}
+		if err := t.estimate(); err != nil {
+			return err
+		}
+		if stride == 1 {
+			for i, o := range t.errors() {
+				d.Levels[i].Load, d.Levels[i].Baseline = o.Load, o.Baseline
 			}
 		}
-		for j, m := range l.Bias {
-			l.Spread[j] = max(0, l.Spread[j]-m*m)
-			if n > 1 {
+		times++
+		d.learn(t)
+	}
+	for i := range d.Levels {
+		l := &d.Levels[i]
+		n := float64(d.Levels[0].Size / l.Size)
+		for j := range l.Bias {
+			l.Bias[j] /= times * n
+			l.Spread[j] = max(0, l.Spread[j]/(times*n)-l.Bias[j]*l.Bias[j])
+			if n > 1 { // the nodes add up to the region, whose error is one
 				l.Spread[j] *= n / (n - 1)
 			}
 		}
 	}
 	return d.judgeRegion(b)
+}
+
+// learn adds up how far a trial's estimates are off, and the squares of that.
+func (d *Design) learn(t *trial) {
+	for i := range d.Levels {
+		l := &d.Levels[i]
+		for at := t.nodes[i] * Intervals; at < t.nodes[i+1]*Intervals; at++ {
+			off := t.fitted[at] - t.truth[at]
+			l.Bias[at%Intervals] += off
+			l.Spread[at%Intervals] += off * off
+		}
+	}
 }
 
 // judgeRegion finds how much the bias of the region, of which the reference has one,

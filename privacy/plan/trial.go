@@ -48,7 +48,11 @@ func (d *Design) Try(population Source) ([]Outcome, error) {
 
 // noisy measures a population and makes estimates.
 func (d *Design) noisy(population Source) (*trial, error) {
-	t, err := d.measure(population)
+	m, err := d.measure(population)
+	if err != nil {
+		return nil, err
+	}
+	t, err := d.gather(m, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -63,44 +67,6 @@ func (d *Design) noisy(population Source) (*trial, error) {
 		}
 	}
 	return t, t.estimate()
-}
-
-// measure clips every household for every level and adds it up.
-func (d *Design) measure(population Source) (*trial, error) {
-	sizes := make([]int, len(d.Levels))
-	for i, l := range d.Levels {
-		sizes[i] = l.Size
-	}
-	if err := checkTree(population.Households(), sizes); err != nil {
-		return nil, err
-	}
-	t, err := d.layOut()
-	if err != nil {
-		return nil, err
-	}
-	t.truth, t.sums = make([]float64, t.tree.Len()*Intervals), make([]int64, t.tree.Len()*Intervals)
-	wh, z := make([]int64, Intervals), make([]int64, Intervals)
-	for h := range population.Households() {
-		population.Fill(h, wh)
-		whole, err := d.Basis.Measure(wh)
-		if err != nil {
-			return nil, fmt.Errorf("measuring a household: %w", err)
-		}
-		for i, l := range d.Levels {
-			at := (t.nodes[i] + h/l.Size) * Intervals
-			copy(z, whole)
-			if err := dp.ClipL2(z, l.Clip); err != nil {
-				return nil, fmt.Errorf("clipping a household: %w", err)
-			}
-			if err := dp.Add(t.sums[at:at+Intervals], z); err != nil {
-				return nil, fmt.Errorf("adding a household: %w", err)
-			}
-			for j, v := range wh {
-				t.truth[at+j] += float64(v)
-			}
-		}
-	}
-	return t, nil
 }
 
 // layOut makes the tree, level by level.
