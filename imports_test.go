@@ -48,7 +48,7 @@ var table = map[string]row{
 	"privacy/seal":                  {may: []string{"consent", "meter"}, tests: []string{"ledger"}},
 	"privacy/seal/wrappertest":      {may: []string{"privacy/seal"}, support: true},
 	"privacy/population":            {},
-	"privacy/release":               {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/seal"}},
+	"privacy/release":               {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/dp/estimate", "privacy/seal"}},
 	"privacy/release/releasetest":   {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/release", "privacy/seal"}, support: true},
 	"privacy/keyguard/keyguardtest": {may: []string{"consent", "meter", "privacy/keyguard", "privacy/seal"}, support: true},
 	"privacy/keyguard":              {may: []string{"consent", "ledger", "meter", "privacy/seal"}},

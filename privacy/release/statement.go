@@ -32,6 +32,7 @@ type Body struct {
 	Guarantee       Guarantee   `json:"guarantee"`
 	Levels          []LevelBody `json:"levels"`
 	Nodes           []NodeBody  `json:"nodes"`
+	Estimates       *Estimates  `json:"estimates,omitempty"` // from version 2 on; absent where the tree does not allow them
 }
 
 // Guarantee is the privacy statement of a release.
@@ -67,6 +68,11 @@ type NodeBody struct {
 	Level             int     `json:"level"`
 	UsagePointsPublic uint64  `json:"usage_points_public"`
 	Wh                []int64 `json:"wh"`
+	// EstimateWh are curves that add up along the tree, made of all nodes' Wh, and
+	// HalfWidthWh is what each of their numbers may be off to either side, with the
+	// confidence that the release states.
+	EstimateWh  []int64 `json:"estimate_wh,omitempty"`
+	HalfWidthWh int64   `json:"half_width_wh,omitempty"`
 }
 
 const statement = "For any single household (one occupancy of one home, all its usage points together) and this UTC day, " +
@@ -76,8 +82,8 @@ const statement = "For any single household (one occupancy of one home, all its 
 // signatureLabel separates a release's signature from every other.
 const signatureLabel = "wattveil release v1\x00"
 
-// version is that of Body.
-const version = 1
+// version is that of Body. Version 1 had no estimates.
+const version = 2
 
 var (
 	// ErrSignature says that a release is not what its hub signed.
@@ -116,10 +122,19 @@ func Verify(key ed25519.PublicKey, body, signature []byte) (Body, error) {
 	if err := json.Unmarshal(body, &b); err != nil {
 		return Body{}, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
-	if canonical, err := b.Encode(); err != nil || b.Version != version || !bytes.Equal(canonical, body) {
+	if canonical, err := b.Encode(); err != nil || !b.ofItsVersion() || !bytes.Equal(canonical, body) {
 		return Body{}, ErrFormat
 	}
 	return b, nil
+}
+
+// ofItsVersion reports whether a version is known, and has what is there.
+func (b Body) ofItsVersion() bool {
+	estimated := b.Estimates != nil
+	for _, n := range b.Nodes {
+		estimated = estimated || n.EstimateWh != nil || n.HalfWidthWh != 0
+	}
+	return b.Version == version || b.Version == 1 && !estimated
 }
 
 // body states the noisy curves of a day.
@@ -141,6 +156,9 @@ func (e *Engine[T]) body(day meter.Day, levels []LevelBody, nodes []NodeBody) (B
 	}
 	if b.Guarantee.YearlyCapEpsilon, err = e.Plan.Epsilon(e.Plan.YearlyCap); err != nil {
 		return Body{}, fmt.Errorf("stating epsilon: %w", err)
+	}
+	if err := b.addEstimates(); err != nil {
+		return Body{}, fmt.Errorf("estimating: %w", err)
 	}
 	return b, nil
 }

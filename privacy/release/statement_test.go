@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"math"
 	"math/big"
 	"os"
 	"reflect"
@@ -63,7 +64,7 @@ func goldenBody(t testing.TB) release.Body {
 // with a JSON parser and an Ed25519 library of any language. It would catch a
 // field that is renamed, reordered or rounded.
 func TestGoldenRelease(t *testing.T) {
-	const path = "testdata/day-curve-v1.json"
+	const path = "testdata/day-curve-v2.json"
 	body := goldenBody(t)
 	encoded, err := body.Encode()
 	if err != nil {
@@ -99,6 +100,22 @@ func TestGoldenRelease(t *testing.T) {
 	// As a stranger would check it.
 	if !ed25519.Verify(want.PublicKey, []byte("wattveil release v1\x00"+want.Body), want.Signature) {
 		t.Error("the golden signature is not over label and body")
+	}
+}
+
+// What was signed before there were estimates verifies still.
+func TestGoldenReleaseOfVersion1(t *testing.T) {
+	text, err := os.ReadFile("testdata/day-curve-v1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var old golden
+	if err := json.Unmarshal(text, &old); err != nil {
+		t.Fatal(err)
+	}
+	body, err := release.Verify(old.PublicKey, []byte(old.Body), old.Signature)
+	if err != nil || body.Version != 1 || body.Estimates != nil || len(body.Nodes) != 3 {
+		t.Errorf("version %d, %d nodes, %v", body.Version, len(body.Nodes), err)
 	}
 }
 
@@ -166,9 +183,10 @@ func TestVerifyTakesOneTextOnly(t *testing.T) {
 		"an empty parent":         strings.Replace(good, `{"id":"region",`, `{"id":"region","parent":"",`, 1),
 		"a longer epsilon":        strings.Replace(good, `,"yearly_cap_rho_nano"`, `0,"yearly_cap_rho_nano"`, 1),
 		"a variance not reduced":  strings.Replace(good, `"sigma2_wh2":"245/3"`, `"sigma2_wh2":"490/6"`, 1),
-		"version 2":               strings.Replace(good, `"version":1`, `"version":2`, 1),
-		"version 0":               strings.Replace(good, `"version":1`, `"version":0`, 1),
-		"no version":              strings.Replace(good, `"version":1,`, ``, 1),
+		"version 3":               strings.Replace(good, `"version":2`, `"version":3`, 1),
+		"version 1 of 2":          strings.Replace(good, `"version":2`, `"version":1`, 1),
+		"version 0":               strings.Replace(good, `"version":2`, `"version":0`, 1),
+		"no version":              strings.Replace(good, `"version":2,`, ``, 1),
 		"null":                    "null",
 		"a list":                  "[]",
 		"nothing":                 "",
@@ -218,7 +236,7 @@ func TestTheStatementIsTrue(t *testing.T) {
 			t.Fatal(err)
 		}
 		body := w.body(t, today)
-		if body.Version != 1 || body.ID != "day-curve/2018-11-05" || body.Day != "2018-11-05" || body.Origin != origin || body.Unit != "Wh" ||
+		if body.Version != 2 || body.ID != "day-curve/2018-11-05" || body.Day != "2018-11-05" || body.Origin != origin || body.Unit != "Wh" ||
 			body.IntervalSeconds != 1800 || body.Product != "day-curve" || len(body.Levels) != len(plan.Levels) {
 			t.Errorf("%s: the release calls itself %+v", name, body)
 		}
@@ -255,8 +273,11 @@ func TestTheStatementIsTrue(t *testing.T) {
 				t.Errorf("%s: ε of %d is stated as %v; the bound is %v, and no less than %v holds", name, e.rho, e.stated, want, exact)
 			}
 		}
+		if body.Estimates == nil || body.Estimates.Confidence != 0.95 {
+			t.Errorf("%s: estimates are stated as %+v", name, body.Estimates)
+		}
 		for _, n := range body.Nodes {
-			if len(n.Wh) != release.Intervals {
+			if len(n.Wh) != release.Intervals || len(n.EstimateWh) != release.Intervals || n.HalfWidthWh <= 0 {
 				t.Errorf("%s: %d half-hours of %s", name, len(n.Wh), n.ID)
 			}
 		}
@@ -288,5 +309,77 @@ func TestEveryNodeIsPublished(t *testing.T) {
 	}
 	if got := map[string]uint64{"region": 3, "sub-1": 2, "sub-2": 1, "feeder-1": 2, "feeder-2": 0, "feeder-3": 1, "feeder-4": 0}; !reflect.DeepEqual(points, got) {
 		t.Errorf("usage points %v, want %v", points, got)
+	}
+}
+
+// The estimates of a release are what anybody makes of its noisy curves: they add up
+// along the tree, are as far from the noisy ones as noise is, and their half-widths
+// hold the noise of the node, its level and the region at most. A node whose parent is not published is a root of
+// its own, and a tree in which a level cannot be compared has no estimates. It would
+// catch estimates of something else than what is published.
+func TestEstimatesOfARelease(t *testing.T) {
+	w := newWorld(t, oneDay())
+	w.home("home", "feeder-1", "up-1", "up-2")
+	w.home("other", "feeder-3", "up-3")
+	w.send(t, today, halves("home", "up-1", today, 0, 5))
+	w.due(today)
+	w.close(t, today)
+	body := w.body(t, today)
+	at := map[string]int{}
+	for i, n := range body.Nodes {
+		at[n.ID] = i
+	}
+	sums := map[string][]int64{}
+	children := map[string]int{}
+	for _, n := range body.Nodes {
+		if n.Parent == "" {
+			continue
+		}
+		if sums[n.Parent] == nil {
+			sums[n.Parent] = make([]int64, release.Intervals)
+		}
+		children[n.Parent]++
+		for j, v := range n.EstimateWh {
+			sums[n.Parent][j] += v
+		}
+	}
+	for parent, sum := range sums {
+		for j, v := range body.Nodes[at[parent]].EstimateWh {
+			if off := v - sum[j]; off > int64(children[parent]) || -off > int64(children[parent]) { // each is rounded
+				t.Errorf("%s, half-hour %d: %d, its children %d", parent, j, v, sum[j])
+			}
+		}
+	}
+	square := func(level int) float64 {
+		v, _ := body.Levels[level].Sigma2.Rat().Float64()
+		return v
+	}
+	nodes := map[int]float64{}
+	for _, n := range body.Nodes {
+		nodes[n.Level]++
+	}
+	for _, n := range body.Nodes {
+		// A level's shift carries the noise of the region and of all its nodes.
+		sigma := int64(math.Sqrt(square(0) + (nodes[n.Level]+1)*square(n.Level)))
+		if n.HalfWidthWh > 2*sigma {
+			t.Errorf("%s: ± %d, measured with σ = %d", n.ID, n.HalfWidthWh, sigma)
+		}
+		for j, v := range n.EstimateWh {
+			// Eight σ: once in 10^12 for 336 numbers.
+			if off := v - n.Wh[j]; off > 8*sigma || -off > 8*sigma {
+				t.Errorf("%s, half-hour %d: estimated %d, measured %d with σ = %d", n.ID, j, v, n.Wh[j], sigma)
+			}
+		}
+	}
+
+	tree := []release.Node{
+		{ID: "region", Kind: "region"},
+		{ID: "sub", Parent: "region", Level: 1, Kind: "substation"},
+		{ID: "f-1", Parent: "sub", Level: 2, Kind: "feeder"},
+		{ID: "sub-2", Parent: "region", Level: 1, Kind: "substation"}, // without feeders
+	}
+	uneven, err := w.engine.Stated(today, tree, func(map[string][]int64) {})
+	if err != nil || uneven.Estimates != nil || uneven.Nodes[0].EstimateWh != nil {
+		t.Errorf("a level that is not all there: %+v, %v", uneven.Estimates, err)
 	}
 }
