@@ -121,12 +121,15 @@ func TestBenchRelease(t *testing.T) {
 	}
 	for _, trial := range trials {
 		for _, level := range levelNames {
-			ours := r.RMSE[trial.name][level]
-			if c := r.Coverage[trial.name][level]; ours <= 0 || c <= 0.5 || c > 1 {
+			ours, c := r.RMSE[trial.name][level], r.Coverage[trial.name][level]
+			// One region and two nodes of 10,000 are one draw; of the others there are
+			// many, and what they come to is no matter of luck.
+			many := level == "1k" || level == "feeder"
+			if ours <= 0 || c > 1 || many && c < 0.8 {
 				t.Errorf("%s, %s: error %v, coverage %v", trial.name, level, ours, c)
 			}
 			for _, rival := range rivals {
-				if theirs := r.Rivals[rival.name][trial.name][level]; level != "region" && theirs <= ours {
+				if theirs := r.Rivals[rival.name][trial.name][level]; theirs <= 0 || many && theirs <= ours {
 					t.Errorf("%s, %s: %s has an error of %v, we have %v", trial.name, level, rival.name, theirs, ours)
 				}
 			}
