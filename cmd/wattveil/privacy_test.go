@@ -61,7 +61,7 @@ func TestPrivacyBudget(t *testing.T) {
 func TestPrivacyPlan(t *testing.T) {
 	planned := func(args ...string) (r planReport) {
 		t.Helper()
-		code, stdout, stderr := wattveil(t, append([]string{"privacy", "--json", "plan", "--homes", "20000,2000,100"}, args...)...)
+		code, stdout, stderr := wattveil(t, append([]string{"privacy", "--json", "plan", "--homes", "4000,400,100"}, args...)...)
 		if code != 0 {
 			t.Fatalf("exit code %d: %s", code, stderr)
 		}
@@ -86,8 +86,8 @@ func TestPrivacyPlan(t *testing.T) {
 			t.Errorf("%s: %+v says more than it does", p.Product, last)
 		}
 	}
-	code, stdout, _ := wattveil(t, "privacy", "plan", "--homes", "20000,2000", "--rho", "0.5")
-	if code != 0 || !strings.Contains(stdout, "one_day") || !strings.Contains(stdout, "nodes of   2000 homes") {
+	code, stdout, _ := wattveil(t, "privacy", "plan", "--homes", "4000,400", "--rho", "0.5")
+	if code != 0 || !strings.Contains(stdout, "one_day") || !strings.Contains(stdout, "nodes of    400 homes") {
 		t.Errorf("exit code %d: %s", code, stdout)
 	}
 	for _, args := range [][]string{
