@@ -41,8 +41,9 @@ type Product int
 const (
 	// Day is the curve of one day.
 	Day Product = iota
-	// Mean is the mean curve of a span of days. Each day is clipped before it joins,
-	// and the mean is clipped again.
+	// Mean is the mean curve of a span of days. A hub clips each day before it joins,
+	// and the mean again, and adds noise for both; populations hold means alone, so
+	// that what is tried here is the second clip, with that noise.
 	Mean
 )
 
