@@ -233,17 +233,22 @@ func (w *world) discreet(t *testing.T, err error) {
 	}
 }
 
+// failing orders a step to fail, every time.
+func failing(step releasetest.Step) func(releasetest.Step) ledgertest.Fault {
+	return func(s releasetest.Step) ledgertest.Fault {
+		if s == step {
+			return ledgertest.Failed
+		}
+		return ledgertest.None
+	}
+}
+
 // A ledger that is down for long costs one reservation, not one an attempt: the
 // signed bytes that are paid for are proposed again. It would catch a year's
 // budget that is gone after an hour of a broken log.
 func TestABrokenLedgerDoesNotEatTheBudget(t *testing.T) {
 	w := waiting(t)
-	w.store.OnStep(func(s releasetest.Step) ledgertest.Fault {
-		if s == releasetest.PutRelease {
-			return ledgertest.Failed
-		}
-		return ledgertest.None
-	})
+	w.store.OnStep(failing(releasetest.PutRelease))
 	for range 60 {
 		if _, err := w.engine.CloseDue(t.Context()); !errors.Is(err, ledgertest.ErrFault) {
 			t.Fatalf("closing: %v, want the fault", err)
@@ -266,12 +271,7 @@ func TestALedgerThatCannotSignDoesNotEatTheBudget(t *testing.T) {
 	w := waiting(t)
 	w.plan = capped(1)
 	w.restart(t)
-	w.store.OnStep(func(s releasetest.Step) ledgertest.Fault {
-		if s == ledgertest.PutCheckpoint {
-			return ledgertest.Failed
-		}
-		return ledgertest.None
-	})
+	w.store.OnStep(failing(ledgertest.PutCheckpoint))
 	for range 60 {
 		if closed, err := w.engine.CloseDue(t.Context()); !errors.Is(err, ledger.ErrUnsigned) || len(closed) > 0 {
 			t.Fatalf("closed %v, %v; want none, and ErrUnsigned", closed, err)
@@ -280,12 +280,7 @@ func TestALedgerThatCannotSignDoesNotEatTheBudget(t *testing.T) {
 	if got := len(w.store.Reservations()); got != 1 || w.store.Releases() != 0 {
 		t.Fatalf("%d reservations and %d releases, want 1 and 0", got, w.store.Releases())
 	}
-	w.store.OnStep(func(s releasetest.Step) ledgertest.Fault {
-		if s == releasetest.ListWindows {
-			return ledgertest.Failed
-		}
-		return ledgertest.None
-	})
+	w.store.OnStep(failing(releasetest.ListWindows))
 	if _, err := w.engine.CloseDue(t.Context()); !errors.Is(err, ledgertest.ErrFault) {
 		t.Fatalf("closing: %v, want the fault", err)
 	}
