@@ -20,18 +20,26 @@ type Estimates struct {
 }
 
 const (
-	method     = "common-mode correction by public usage points, least squares on the tree"
+	method     = "common-mode correction by public usage points (equal where a level has none), least squares on the tree"
 	confidence = 0.95
-	biasStated = "none: intervals are for sums of clipped curves; what clipping takes from large households is not in them"
+	biasStated = "not included: half-widths hold the noise alone; estimates also move by what the levels' clips take differently"
 )
 
 // addEstimates makes curves that add up along the tree out of noisy ones, where every
 // node's parent is published or it has none; it leaves a release without estimates
-// where the tree does not allow them.
+// where the tree does not allow them, or where two levels state one depth, so that a
+// node's noise could not be told from what is published.
 //
 // Floats are rounded to whole Wh here. Nothing before the noise was added has seen
 // one.
 func (b *Body) addEstimates() error {
+	depths := make(map[int]bool, len(b.Levels))
+	for _, l := range b.Levels {
+		if depths[l.Level] {
+			return nil
+		}
+		depths[l.Level] = true
+	}
 	tree, curves, counts, err := b.measurements()
 	if err != nil {
 		return err

@@ -372,6 +372,13 @@ func TestEstimatesOfARelease(t *testing.T) {
 		}
 	}
 
+	// Levels without nodes state no depth of their own, so that nobody could tell which
+	// noise is whose: it would catch a region that is given a feeder's half-width.
+	alone, err := w.engine.Stated(today, []release.Node{{ID: "region", Kind: "region"}}, func(map[string][]int64) {})
+	if err != nil || alone.Estimates != nil || alone.Nodes[0].HalfWidthWh != 0 {
+		t.Errorf("levels that cannot be told apart: %+v, %v", alone.Estimates, err)
+	}
+
 	tree := []release.Node{
 		{ID: "region", Kind: "region"},
 		{ID: "sub", Parent: "region", Level: 1, Kind: "substation"},
