@@ -17,6 +17,8 @@ var guards = []struct {
 }{
 	// A window's spool is opened once, to be summed and noised.
 	{pkg: "privacy/seal", prefix: "OpenSpool", by: []string{"privacy/release"}},
+	// Running sums are opened at the closing that takes them up.
+	{pkg: "privacy/seal", prefix: "OpenRunning", by: []string{"privacy/release"}},
 	// A household's day keys are opened against a proof of the record.
 	{pkg: "privacy/seal", prefix: "UnwrapDayKey", by: []string{"privacy/keyguard"}},
 }

@@ -1,5 +1,7 @@
 package seal
 
+import "crypto/ed25519"
+
 // The doors that only this package's tests have.
 
 // Bound returns the associated data of a block.
@@ -38,4 +40,19 @@ func KeysInMemory(w *Writer) (keys []*[32]byte) {
 		}
 	}
 	return keys
+}
+
+// RunningBytes returns the key of a set where it lies in memory.
+func RunningBytes(k RunningKey) []byte { return k.set.key[:] }
+
+// SealingBytes is RunningBytes of a set that is being sealed.
+func SealingBytes(s *RunningSealer) []byte { return s.set.key[:] }
+
+// UseUpRunning sets the number of records that the set has.
+func UseUpRunning(s *RunningSealer, records uint32) { s.set.records = records }
+
+// SignAgain signs a wrap as it stands, as the hub would: what is left to find
+// fault with it is the encryption.
+func SignAgain(w *RunningKeyWrap, window PublicKey, signer ed25519.PrivateKey) {
+	w.Signature = ed25519.Sign(signer, signed(w.bound(window), w.Sealed))
 }

@@ -9,12 +9,14 @@ import (
 // Every label of the formats. A label is the first field of whatever is
 // authenticated or derived, so that bytes of one kind never pass for another.
 const (
-	labelBlock        = "wattveil/seal/block"
-	labelBlockKey     = "wattveil/seal/block-key"
-	labelDayKeyWrap   = "wattveil/seal/day-key-wrap"
-	labelSpoolKeyWrap = "wattveil/seal/spool-key-wrap"
-	labelSpoolRecord  = "wattveil/seal/spool-record"
-	labelSignature    = "wattveil/seal/signature"
+	labelBlock          = "wattveil/seal/block"
+	labelBlockKey       = "wattveil/seal/block-key"
+	labelDayKeyWrap     = "wattveil/seal/day-key-wrap"
+	labelSpoolKeyWrap   = "wattveil/seal/spool-key-wrap"
+	labelSpoolRecord    = "wattveil/seal/spool-record"
+	labelRunningKeyWrap = "wattveil/seal/running-key-wrap"
+	labelRunningRecord  = "wattveil/seal/running-record"
+	labelSignature      = "wattveil/seal/signature"
 )
 
 // fields is a run of length-prefixed fields: uint16 length, then the bytes;
@@ -39,7 +41,7 @@ func (f fields) uint64(v uint64) fields {
 	return binary.BigEndian.AppendUint64(append(f, 0, 8), v)
 }
 
-// signed is what a writer signs: that it made this ciphertext under these
+// signed is what a writer, or the hub, signs: that it made this ciphertext under these
 // identifiers. Both are hashed, so that a signature can be checked, and shown,
 // without the ciphertext.
 func signed(bound, ciphertext []byte) []byte {
@@ -51,9 +53,9 @@ func signed(bound, ciphertext []byte) []byte {
 	return append(m, h[:]...)
 }
 
-// verify checks a writer's signature.
-func verify(writer ed25519.PublicKey, bound, ciphertext, signature []byte) error {
-	if len(writer) != ed25519.PublicKeySize || !ed25519.Verify(writer, signed(bound, ciphertext), signature) {
+// verify checks the signature of a writer or the hub.
+func verify(signer ed25519.PublicKey, bound, ciphertext, signature []byte) error {
+	if len(signer) != ed25519.PublicKeySize || !ed25519.Verify(signer, signed(bound, ciphertext), signature) {
 		return ErrSignature
 	}
 	return nil
