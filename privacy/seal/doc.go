@@ -9,8 +9,8 @@
 // sealed: a [Writer] holds households' public keys and the keys it made itself.
 //
 // The rest of this comment is the format of what is stored, version 1. It is
-// complete: testdata/v1.json holds an example of everything below, and
-// stranger_test.go opens it with a language's standard library and nothing of
+// complete: testdata/v1.json and, for running sums, testdata/running-v1.json
+// hold an example of everything below, and stranger_test.go opens them with a language's standard library and nothing of
 // this package. A format never changes; another one gets another version byte.
 //
 // # Notation
@@ -34,11 +34,13 @@
 //	    block key (AES-256)            one per usage point and register
 //	window key pair (X-Wing)           one per UTC day that totals are made of
 //	  spool key (AES-256, random)      one per window and writer
+//	  running key (AES-256, random)    one per set of running sums
 //
 // A writer is 16 random bytes and an Ed25519 key pair, new with every start of a
 // process. It numbers everything it seals from 1, across all its keys; a number
 // is used up when something is sealed under it, stored or not. The nonce of
-// every AES-256-GCM encryption is that number in 96 bits.
+// every AES-256-GCM encryption is that number in 96 bits. The records of a set
+// of running sums are numbered by themselves.
 //
 // # Day-key wrap and spool-key wrap
 //
@@ -108,4 +110,34 @@
 // ‖ bytes. A name is written out once. Records bear no signature: only the
 // writer and the holder of the window's private key know the spool key, and the
 // signature of its wrap says whose it is.
+//
+// # Running sums
+//
+// What a product over several days keeps of each household between two
+// closings: a set of records, made at the closing of day from, and taken up at
+// the closing of day window, whose key pair it is sealed to. A set is named by
+// 16 random bytes, its id, and has a key of its own, 32 random bytes. Its records
+// are numbered from 1 to the number of its records, without gaps.
+//
+// The running-key wrap is HPKE as above, with
+//
+//	info = F("wattveil/seal/running-key-wrap", version (8), id, from (32), window (32), records (32), R)
+//
+// where records is their number. The column Sealed is as above. Signature covers
+// info and Sealed, and is made with the key that signs the hub's releases. A set
+// without a wrap is none.
+//
+// The associated data of a record is
+//
+//	F("wattveil/seal/running-record", version (8), id, from (32), number (32))
+//
+// and the column Ciphertext is version (8, = 1) ‖ AES-256-GCM(key, nonce,
+// associated data, plaintext), the nonce being the record's number in 96 bits.
+// The plaintext is
+//
+//	length (32) ‖ content ‖ zero bytes
+//
+// up to a multiple of 4096 bytes, and no more of them than it takes; length is
+// that of content in bytes, at most 2²⁰. So the length of Ciphertext tells the
+// length of content in pages. What content is, is not this package's affair.
 package seal

@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// This file reads testdata/v1.json as a stranger would who has the package
+// This file reads testdata as a stranger would who has the package
 // comment and a standard library: it uses nothing of this package or of
 // meter, and another HPKE than the one that sealed. It would catch a format
 // that is not what the package comment says.
@@ -86,6 +86,32 @@ type spoolRow struct {
 	Ciphertext hexBytes `json:"ciphertext"`
 }
 
+// goldenRunning is the form of testdata/running-v1.json.
+type goldenRunning struct {
+	About  string   `json:"about"`
+	Window keyPair  `json:"window"`
+	Hub    hexBytes `json:"hub_public_key"`
+
+	Wrap    runningWrap  `json:"running_key_wrap"`
+	Key     hexBytes     `json:"running_key"`
+	Records []runningRow `json:"running_records"`
+}
+
+type runningWrap struct {
+	ID        hexBytes `json:"id"`
+	From      int32    `json:"from"`
+	Window    int32    `json:"window"`
+	Records   uint32   `json:"records"`
+	Sealed    hexBytes `json:"sealed"`
+	Signature hexBytes `json:"signature"`
+}
+
+type runningRow struct {
+	Seq        uint32   `json:"number"`
+	Ciphertext hexBytes `json:"ciphertext"`
+	Content    hexBytes `json:"content"`
+}
+
 type hexBytes []byte
 
 func (h hexBytes) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(h)), nil }
@@ -95,15 +121,14 @@ func (h *hexBytes) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-func readGolden(t *testing.T) golden {
+func readGolden[T any](t *testing.T, file string) (g T) {
 	t.Helper()
-	data, err := os.ReadFile("testdata/v1.json")
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	var g golden
 	if err := d.Decode(&g); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +136,7 @@ func readGolden(t *testing.T) golden {
 }
 
 func TestStranger(t *testing.T) {
-	g := readGolden(t)
+	g := readGolden[golden](t, "testdata/v1.json")
 	writer := ed25519.PublicKey(g.Writer.Public)
 
 	w := g.DayKeyWrap
@@ -183,6 +208,33 @@ func TestStranger(t *testing.T) {
 	}
 	if len(rest) >= 256 || len(bytes.Trim(rest, "\x00")) != 0 {
 		t.Errorf("%d bytes after the last contribution are not padding", len(rest))
+	}
+}
+
+func TestStrangerRunning(t *testing.T) {
+	g := readGolden[goldenRunning](t, "testdata/running-v1.json")
+	w := g.Wrap
+	info := fieldList("wattveil/seal/running-key-wrap", byte(1), w.ID, w.From, w.Window, w.Records, digest(g.Window.Public))
+	key := g.Window.unwrap(t, info, wrapRow{Sealed: w.Sealed, Signature: w.Signature}, ed25519.PublicKey(g.Hub))
+	if !bytes.Equal(key, g.Key) {
+		t.Errorf("running key %x, want %x", key, g.Key)
+	}
+	if int(w.Records) != len(g.Records) {
+		t.Errorf("%d records, want %d", len(g.Records), w.Records)
+	}
+	for i, r := range g.Records {
+		if int(r.Seq) != i+1 {
+			t.Errorf("number %d, want %d", r.Seq, i+1)
+		}
+		bound := fieldList("wattveil/seal/running-record", byte(1), w.ID, w.From, r.Seq)
+		plain := decrypt(t, key, uint64(r.Seq), r.Ciphertext, bound)
+		end := 4 + int(binary.BigEndian.Uint32(plain))
+		if len(plain) != (end+4095)/4096*4096 || !bytes.Equal(plain[4:end], r.Content) {
+			t.Errorf("record %d: %d bytes in %d, want %d", r.Seq, end-4, len(plain), len(r.Content))
+		}
+		if len(bytes.Trim(plain[end:], "\x00")) != 0 {
+			t.Errorf("record %d is not padded with zero bytes", r.Seq)
+		}
 	}
 }
 

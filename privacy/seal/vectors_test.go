@@ -1,10 +1,13 @@
 package seal_test
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"flag"
+	"io"
 	"os"
 	"testing"
 	"time"
@@ -13,9 +16,9 @@ import (
 	"github.com/wattveil/wattveil/privacy/seal"
 )
 
-// update writes testdata/v1.json anew. Version 1 is stored in the world: a byte
-// that changes belongs to a version 2, in a file beside it.
-var update = flag.Bool("update", false, "write testdata/v1.json anew")
+// update writes the files in testdata anew. Version 1 is stored in the world: a
+// byte that changes belongs to a version 2, in a file beside it.
+var update = flag.Bool("update", false, "write testdata anew")
 
 // stream is a reader of SHA-256(label ‖ 0), SHA-256(label ‖ 1), …: the same
 // bytes in every run, so that what is sealed from them is too.
@@ -41,23 +44,28 @@ func (s *stream) Read(p []byte) (int, error) {
 // The stored formats, byte for byte, from fixed randomness and a fixed clock.
 // This would catch any change of what is written.
 func TestVectors(t *testing.T) {
-	got := sealGolden(t)
+	checkGolden(t, "testdata/v1.json", sealGolden(t))
+	checkGolden(t, "testdata/running-v1.json", sealGoldenRunning(t))
+}
+
+func checkGolden(t *testing.T, file string, got any) {
+	t.Helper()
 	text, err := json.MarshalIndent(got, "", "\t")
 	if err != nil {
 		t.Fatal(err)
 	}
 	text = append(text, '\n')
 	if *update {
-		if err := os.WriteFile("testdata/v1.json", text, 0o644); err != nil {
+		if err := os.WriteFile(file, text, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile("testdata/v1.json")
+	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if string(text) != string(want) {
-		t.Errorf("what is sealed differs from testdata/v1.json; it is now:\n%s", text)
+		t.Errorf("what is sealed differs from %s; it is now:\n%s", file, text)
 	}
 }
 
@@ -139,6 +147,30 @@ func sealGolden(t *testing.T) golden {
 	spoolKey := must(seal.OpenSpoolKey(window, spoolWrap, w.PublicKey()))
 	g.SpoolKey = spoolKey[:]
 	g.SpoolKeyWrap = wrapRow{Day: int32(spoolWrap.Day), Seq: spoolWrap.Seq, Sealed: spoolWrap.Sealed, Signature: spoolWrap.Signature}
+	return g
+}
+
+func sealGoldenRunning(t *testing.T) goldenRunning {
+	const from, window = meter.Day(17836), meter.Day(17837) // 2018-11-01 and the day after
+	private := must(seal.NewPrivateKey(&stream{label: "next window"}))
+	hub := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	s := must(seal.NewRunningSealer(&stream{label: "running sums"}, from))
+	g := goldenRunning{
+		About:  "A set of running sums, version 1; the comment of package seal is its specification. Bytes are hexadecimal.",
+		Window: keyPair{private.Seed(), private.Public().Bytes()},
+		Hub:    hexBytes(hub.Public().(ed25519.PublicKey)),
+	}
+	pages := make([]byte, 4093) // and their length: a byte more than a page
+	if _, err := io.ReadFull(&stream{label: "content"}, pages); err != nil {
+		t.Fatal(err)
+	}
+	for _, content := range [][]byte{[]byte("what this is, the release knows"), pages} {
+		r := must(s.Seal(content))
+		g.Records = append(g.Records, runningRow{r.Seq, r.Ciphertext, content})
+	}
+	w := must(s.Wrap(window, private.Public(), hub))
+	g.Wrap = runningWrap{w.ID[:], int32(w.From), int32(w.Window), w.Records, w.Sealed, w.Signature}
+	g.Key = seal.RunningBytes(must(seal.OpenRunningKey(private, w, hub.Public().(ed25519.PublicKey))))
 	return g
 }
 
