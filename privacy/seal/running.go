@@ -84,13 +84,13 @@ func (s *runningSet) erase() {
 // time.
 //
 // What it seals is as sensitive as readings: whoever knows a household's running
-// sums before and after a day knows that day. Three things keep
-// them shut. The set's key is random, and lives in the sealer alone until
-// [RunningSealer.Wrap] or [RunningSealer.Erase]. The private key of the window it
-// is wrapped to must be destroyed at that window's closing: with it, a copy of
-// the tables opens for ever. And random must never give the same bytes twice, as
-// in a process that was set back to a snapshot: two sets under one key give away
-// the difference of their contents.
+// sums before and after a day knows that day. Three things keep them shut. The
+// set's key is random, and lives in the sealer alone until [RunningSealer.Wrap]
+// or [RunningSealer.Erase]. The private key of the window that it is wrapped to
+// must be destroyed at that window's closing: with it, a copy of the tables opens
+// for ever. And random must never give the same bytes twice, as in a process that
+// was set back to a snapshot: two sets under one key give away the difference of
+// their contents.
 //
 // A set is worth nothing until its wrap is stored. Records may be stored as they
 // come, in any number of transactions; the wrap is stored last, in the
