@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math/big"
-	"slices"
-	"time"
 )
 
 // AuditRecord opens one leaf to a regulator.
@@ -38,6 +35,7 @@ type AuditSource interface {
 type AuditOptions struct {
 	Verify        VerifyOptions // of the public log
 	YearlyCapNano uint64        // most nano-ρ that a calendar year may spend; 0 checks no bound
+	DailyCapNano  uint64        // most nano-ρ that a UTC day may be charged; 0 checks no bound
 	Limit         int           // findings kept at most; 0 means 1000
 }
 
@@ -87,10 +85,13 @@ type AuditReport struct {
 	Own      uint64                       // readings by households themselves; not among the accesses
 	Accesses map[string]map[string]uint64 // by recipient and purpose
 	Refusals map[string]uint64            // by reason
-	RhoNano  map[int]uint64               // spent, by calendar year of the day charged
+	RhoNano  map[int]uint64               // spent, by calendar year; what touches two years counts in both
 	MapSize  uint64
 	Findings []AuditFinding // in the order found
 	More     uint64         // findings beyond the limit
+
+	MaxDayRhoNano uint64 // the most that a UTC day was charged
+	MaxDay        int32  // that day (since 1970), the earliest of equals; nothing if none was charged
 }
 
 // AuditLog checks a whole log as a regulator: the public log leaf by leaf, and that
@@ -167,10 +168,11 @@ type audit struct {
 	recipients map[string]*auditChain  // by recipient
 	gaps       []auditGap              // in recipients' chains
 	consents   map[string]auditConsent // by id
-	released   map[string]bool         // product and day
-	paid       map[string][]uint64     // nano-rho, for product and day: paid and not yet released
-	paying     bool                    // budget is paid on record
-	tombstones map[Hash]uint64         // map keys that erasures name, and the erasure's leaf
+	released   map[releaseName]bool
+	paid       map[auditCharge]uint64 // how often: paid and not yet released
+	paying     bool                   // budget is paid on record
+	days       map[int32]uint64       // charged to each UTC day, nano-ρ
+	tombstones map[Hash]uint64        // map keys that erasures name, and the erasure's leaf
 
 	mapped     bool // whether there is a map head
 	mapHead    uint64
@@ -221,7 +223,7 @@ func newAudit(origin string, keys []EnvelopePrivateKey, opt AuditOptions) *audit
 		opt: opt, opener: NewEnvelopeOpener(origin, keys...),
 		absent: make(map[uint64]Hash), public: make(map[uint64]Class), covered: make(map[uint64]erasedAt),
 		households: make(map[string]*auditChain), recipients: make(map[string]*auditChain),
-		consents: make(map[string]auditConsent), released: make(map[string]bool), paid: make(map[string][]uint64), tombstones: make(map[Hash]uint64),
+		consents: make(map[string]auditConsent), released: make(map[releaseName]bool), paid: make(map[auditCharge]uint64), days: make(map[int32]uint64), tombstones: make(map[Hash]uint64),
 		report: AuditReport{
 			Kinds: make(map[Kind]uint64), Accesses: make(map[string]map[string]uint64), Refusals: make(map[string]uint64), RhoNano: make(map[int]uint64),
 		},
@@ -339,45 +341,6 @@ func (a *audit) decided(index uint64, p Payload) {
 			a.snapshot(p)
 		}
 	case KindRekey:
-	}
-}
-
-// release checks that nothing is published twice, and that it was paid for. Before
-// budget was paid on record, a release itself is what it cost.
-func (a *audit) release(index uint64, p Payload) {
-	what := fmt.Sprintf("%s/%d", p.Product, p.Day)
-	if a.released[what] {
-		a.find(index, AuditReleasedTwice, "product and day were released before")
-	}
-	a.released[what] = true
-	at := slices.Index(a.paid[what], p.RhoNano)
-	switch {
-	case at >= 0:
-		a.paid[what] = slices.Delete(a.paid[what], at, at+1)
-	case a.paying:
-		a.find(index, AuditUnpaid, "no budget was paid for it before")
-		fallthrough
-	default:
-		a.charge(index, p)
-	}
-}
-
-// spend takes in budget that was paid, for noise that somebody or nobody saw.
-func (a *audit) spend(index uint64, p Payload) {
-	what := fmt.Sprintf("%s/%d", p.Product, p.Day)
-	a.paying, a.paid[what] = true, append(a.paid[what], p.RhoNano)
-	a.charge(index, p)
-}
-
-// charge adds up what a year has cost.
-func (a *audit) charge(index uint64, p Payload) {
-	year := time.Unix(int64(p.Day)*86400, 0).UTC().Year()
-	sum := new(big.Int).Add(new(big.Int).SetUint64(a.report.RhoNano[year]), new(big.Int).SetUint64(p.RhoNano))
-	if !sum.IsUint64() || a.opt.YearlyCapNano > 0 && sum.Uint64() > a.opt.YearlyCapNano {
-		a.find(index, AuditBudget, "the year %d cost more than the cap", year)
-	}
-	if sum.IsUint64() {
-		a.report.RhoNano[year] = sum.Uint64()
 	}
 }
 

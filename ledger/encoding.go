@@ -3,6 +3,8 @@ package ledger
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
+	"math/bits"
 	"unicode/utf8"
 )
 
@@ -18,9 +20,10 @@ import (
 //
 // The version is the lowest that has the payload's kind and every field that is
 // present, so that a payload which version 1 can express has the bytes it always
-// had. Version 2 adds fields 30 and up; versionOfKind names the kinds that came
-// later. An element of field 30 is index(8) | recipient's number(8) | recipient.
-const maxPayloadVersion = 3
+// had. Version 2 adds fields 30 to 33, version 4 fields 34 and 35; versionOfKind
+// names the kinds that came later. An element of field 30 is index(8) | recipient's
+// number(8) | recipient. Field 35 is absent where it would repeat field 23.
+const maxPayloadVersion = 4
 
 // payloadFields numbers the fields. A number is never reused.
 var payloadFields = []struct {
@@ -61,20 +64,28 @@ var payloadFields = []struct {
 	{31, false, func(p *Payload) any { return &p.MapKeys }},
 	{32, false, func(p *Payload) any { return &p.MapSize }},
 	{33, false, func(p *Payload) any { return &p.MapUntil }},
+	{firstFieldOfVersion4, false, func(p *Payload) any { return &p.Days }},
+	{35, false, func(p *Payload) any { return &p.DayRhoNano }},
 }
 
-const firstFieldOfVersion2 = 30
+const (
+	firstFieldOfVersion2 = 30
+	firstFieldOfVersion4 = 34
+)
 
 // versionOfKind names the kinds that came after version 1.
 var versionOfKind = map[Kind]byte{KindRekey: 2, KindBudgetSpend: 3}
 
 // version returns the lowest version that has the kind and the field.
 func version(k Kind, lastField byte) byte {
-	v := max(1, versionOfKind[k])
-	if lastField >= firstFieldOfVersion2 {
-		v = max(2, v)
+	switch v := max(1, versionOfKind[k]); {
+	case lastField >= firstFieldOfVersion4:
+		return max(4, v)
+	case lastField >= firstFieldOfVersion2:
+		return max(2, v)
+	default:
+		return v
 	}
-	return v
 }
 
 // fieldHeader is the length of number and length before each value.
@@ -82,8 +93,9 @@ const fieldHeader = 5
 
 // Encode returns the canonical bytes of p. It returns ErrPayload, naming the
 // field by number, if the kind is unknown, the time is not positive, an
-// identifier or string is malformed, a list holds an empty element, or the
-// result would exceed MaxPayload.
+// identifier or string is malformed, a list holds an empty element, a day would
+// be beyond int32, DayRhoNano repeats RhoNano, or the result would exceed
+// MaxPayload.
 func (p Payload) Encode() ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, err
@@ -156,6 +168,10 @@ func (p Payload) check() error {
 		return fmt.Errorf("%w: unknown kind", ErrPayload)
 	case p.Time <= 0:
 		return fmt.Errorf("%w: no time", ErrPayload)
+	case int64(p.Day)+int64(bits.Len32(p.Days)) > math.MaxInt32:
+		return fmt.Errorf("%w: days after the last", ErrPayload)
+	case p.DayRhoNano != 0 && p.DayRhoNano == p.RhoNano:
+		return fmt.Errorf("%w: one price twice", ErrPayload)
 	}
 	return nil
 }

@@ -71,6 +71,13 @@ func samplePayloads() map[string]ledger.Payload {
 	}
 	full2 := full
 	full2.Erased, full2.MapKeys, full2.MapSize, full2.MapUntil = []ledger.Erased{{}, {Index: 1 << 63, Recipient: "r", RecipientSeq: 7}}, []ledger.Hash{sequence(7), {}}, 1<<40, 9
+	full4 := full2
+	full4.Days, full4.DayRhoNano = 1<<31|5, 1<<63
+	week := ledger.Payload{Kind: ledger.KindBudgetSpend, Time: at, Product: "week", Day: 20453, Days: 0b111111, RhoNano: 20_000_000}
+	votes := ledger.Payload{
+		Kind: ledger.KindRelease, Time: at, Product: "votes", Day: 20453, Days: 0b1001111, Nodes: 37,
+		RhoNano: 20_000_000, DayRhoNano: 40_000_000, Digest: sequence(0x90),
+	}
 	return map[string]ledger.Payload{
 		"consent.request": of(asked, ledger.KindConsentRequest),
 		"consent.grant":   of(asked, ledger.KindConsentGrant),
@@ -97,6 +104,11 @@ func samplePayloads() map[string]ledger.Payload {
 		"budget.spend": {Kind: ledger.KindBudgetSpend, Time: at, Product: "day", Day: 20453, RhoNano: 18_000_000},
 
 		"map_head-2": {Kind: ledger.KindMapHead, Time: at, Digest: sequence(0xa0), MapSize: 10_000, MapUntil: 77},
+
+		// Version 4.
+		"every-field-4":  full4,
+		"budget.spend-4": week,
+		"release-4":      votes,
 	}
 }
 

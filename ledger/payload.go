@@ -1,6 +1,9 @@
 package ledger
 
-import "errors"
+import (
+	"errors"
+	"iter"
+)
 
 // MaxPayload is the greatest length of an encoded payload, in bytes.
 const MaxPayload = 1 << 16
@@ -79,9 +82,9 @@ type Payload struct {
 	Session           Hash   // hash of the household's session, for its own readings
 	Terms             Hash   // hash of the canonical terms of the consent
 	Product           string // what was released, or paid for
-	Day               int32  // UTC day (since 1970) released, or paid for
+	Day               int32  // UTC day (since 1970) released, or paid for; the first of them, see Days
 	Nodes             uint32 // number of nodes of the grid tree released
-	RhoNano           uint64 // privacy budget spent, in 1e-9 ρ (zCDP)
+	RhoNano           uint64 // privacy budget spent, in 1e-9 ρ (zCDP), charged once to every calendar year that its days touch
 	Digest            Hash   // SHA-256 of the signed release, or of the admin content; of a map head, its root
 	Detail            string // what was administered, or on what legal basis erased
 
@@ -98,6 +101,35 @@ type Payload struct {
 	MapKeys  []Hash   // an erasure's: the keys the household had in the map, which are tombstones from now on
 	MapSize  uint64   // a map head's: entries in the map, tombstones included
 	MapUntil uint64   // a map head's: the map says how chains end by the leaves before this index
+
+	// Of payload version 4. A release and what paid for it say the same here.
+	Days       uint32 // the days after Day that are concerned, too: bit i, from the lowest, is Day+1+i; 0 is Day alone
+	DayRhoNano uint64 // privacy budget that each of the days is charged, in 1e-9 ρ; 0 where it is RhoNano, and never equal to it
+}
+
+// EachDay yields the UTC days (since 1970) that a release or a charge concerns,
+// ascending: Day, and those after it that Days names, 33 at most.
+func (p Payload) EachDay() iter.Seq[int32] {
+	return func(yield func(int32) bool) {
+		if !yield(p.Day) {
+			return
+		}
+		for i := range int32(32) {
+			if p.Days>>i&1 == 1 && !yield(p.Day+1+i) {
+				return
+			}
+		}
+	}
+}
+
+// DayCharge returns what a release or a charge costs each of its days, in 1e-9 ρ.
+// A household loses more on a day than in a year where one of its days can move
+// more than the span's total does: a vote for one bin of many that goes to another.
+func (p Payload) DayCharge() uint64 {
+	if p.DayRhoNano != 0 {
+		return p.DayRhoNano
+	}
+	return p.RhoNano
 }
 
 // Erased names an event that an erasure made impossible to open: where its leaf

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -97,11 +99,20 @@ func factsOf(l ledger.Payload) []fact {
 	add("Permission ends", instant(l.PermissionUntil))
 	add("Product", l.Product)
 	if l.Kind == ledger.KindRelease || l.Kind == ledger.KindBudgetSpend {
-		add("Day of the totals", utcDay(l.Day))
+		if l.Days == 0 {
+			add("Day of the totals", utcDay(l.Day))
+		} else {
+			within, without := spanOf(l)
+			add("Days of the totals", within)
+			add("Left out between them", without)
+		}
 	}
 	add("Places", number(uint64(l.Nodes)))
 	if l.RhoNano != 0 {
 		add("Cost, in ρ", nano(l.RhoNano))
+	}
+	if l.DayRhoNano != 0 {
+		add("Cost, in ρ, to each day’s account", nano(l.DayRhoNano))
 	}
 	add("What was done, or on what ground", l.Detail)
 	if l.Kind == ledger.KindMapHead {
@@ -159,3 +170,26 @@ func instant(t int64) string {
 
 // utcDay names a UTC day by its number since 1970.
 func utcDay(d int32) string { return dateOf(int64(d)*86400, time.UTC).String() }
+
+// spanOf names the days of a payload by the first, the last and how many they are,
+// "5 to 30 November 2026, 22 days", and lists what it leaves out between them.
+func spanOf(l ledger.Payload) (within, without string) {
+	days := slices.Collect(l.EachDay())
+	var out []string
+	for d, rest := l.Day, days; len(rest) > 0; d++ {
+		if d == rest[0] {
+			rest = rest[1:]
+		} else {
+			out = append(out, utcDay(d))
+		}
+	}
+	first, last := dateOf(int64(l.Day)*86400, time.UTC), dateOf(int64(days[len(days)-1])*86400, time.UTC)
+	from := onDay(first).Text
+	switch {
+	case first.year == last.year && first.month == last.month:
+		from = strconv.Itoa(first.day)
+	case first.year == last.year:
+		from = first.utc().Format("2 January")
+	}
+	return from + " to " + onDay(last).Text + ", " + many(uint64(len(days)), "day", "days"), strings.Join(out, ", ")
+}

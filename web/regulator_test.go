@@ -341,3 +341,49 @@ func TestEveryKindHasWords(t *testing.T) {
 		}
 	}
 }
+
+// Catches a release over several days that is shown as of its first alone, days in
+// between that pass for released, and a price of a day that is left out.
+func TestDaysHaveWords(t *testing.T) {
+	const november5 = 20_762 // 2026
+	for name, tt := range map[string]struct {
+		said  ledger.Payload
+		want  []string
+		never []string
+	}{
+		"a day": {
+			ledger.Payload{Kind: ledger.KindRelease, Day: november5, RhoNano: 18_000_000},
+			[]string{"{Day of the totals 2026-11-05}", "{Cost, in ρ 0.018}"},
+			[]string{"Days", "day’s account"},
+		},
+		"a week": {
+			ledger.Payload{Kind: ledger.KindBudgetSpend, Day: november5, Days: 1<<6 - 1, RhoNano: 18_000_000},
+			[]string{"{Days of the totals 5 to 11 November 2026, 7 days}"},
+			[]string{"{Day of", "Left out", "day’s account"},
+		},
+		"the work days of a week, at a price of their own": {
+			ledger.Payload{Kind: ledger.KindBudgetSpend, Day: november5, Days: 0b111001, RhoNano: 18_000_000, DayRhoNano: 36_000_000},
+			[]string{"{Days of the totals 5 to 11 November 2026, 5 days}", "{Left out between them 2026-11-07, 2026-11-08}", "{Cost, in ρ 0.018}", "{Cost, in ρ, to each day’s account 0.036}"},
+			nil,
+		},
+		"two days at the ends": {
+			ledger.Payload{Kind: ledger.KindRelease, Day: november5, Days: 1 << 2},
+			[]string{"5 to 8 November 2026, 2 days", "{Left out between them 2026-11-06, 2026-11-07}"},
+			nil,
+		},
+		"two months": {ledger.Payload{Kind: ledger.KindRelease, Day: november5 + 24, Days: 7}, []string{"29 November to 2 December 2026, 4 days"}, nil},
+		"two years":  {ledger.Payload{Kind: ledger.KindRelease, Day: november5 + 56, Days: 1}, []string{"31 December 2026 to 1 January 2027, 2 days"}, nil},
+	} {
+		text := fmt.Sprint(factsOf(tt.said))
+		for _, want := range tt.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: %s lacks %q", name, text, want)
+			}
+		}
+		for _, never := range tt.never {
+			if strings.Contains(text, never) {
+				t.Errorf("%s: %s says %q", name, text, never)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -135,9 +136,60 @@ func TestChecksPass(t *testing.T) {
 	if code != 0 || !v.OK || v.Opened != v.Size || v.Accesses[demoRecipient]["heating-advice"] != 1 || v.Refusals["revoked"] != 1 || v.RhoNano[2018] == 0 || v.Map != 1 {
 		t.Errorf("audit: exit code %d, %+v", code, v)
 	}
+	rho, err := a.rig.plan.DayRho()
+	if err != nil || v.MaxDayRhoNano < uint64(rho) || !strings.HasPrefix(v.MaxDay, "2018-1") {
+		t.Errorf("audit: a day was charged %d nano-rho at most, on %q; a day's curve costs %d, %v", v.MaxDayRhoNano, v.MaxDay, rho, err)
+	}
+	a.args = append(a.args, "--day-cap-nano", fmt.Sprint(v.MaxDayRhoNano))
+	if code, v := a.audit(); code != 0 {
+		t.Errorf("audit of days at their cap: exit code %d, %+v", code, v.Findings)
+	}
+	a.args[len(a.args)-1] = fmt.Sprint(v.MaxDayRhoNano - 1)
+	if code, v := a.audit(); code != 1 || len(v.Findings) == 0 || v.Findings[0].Code != ledger.AuditBudget {
+		t.Errorf("audit of days over their cap: exit code %d, %+v", code, v.Findings)
+	}
 	code, h := a.checkHousehold()
 	if code != 0 || !h.OK || h.Events != 5 || h.Accesses[demoRecipient] != 1 {
 		t.Errorf("household: exit code %d, %+v", code, h)
+	}
+}
+
+// What an audit says of the accounts, to a person and to a program: the years, and
+// the day that was charged the most, which is named only if there is one.
+func TestAuditAccounts(t *testing.T) {
+	for name, tt := range map[string]struct {
+		report ledger.AuditReport
+		words  []string
+		json   []string
+		never  []string
+	}{
+		"charged": {
+			ledger.AuditReport{RhoNano: map[int]uint64{2025: 7, 2026: 18}, MaxDayRhoNano: 12, MaxDay: 20454},
+			[]string{"releases of days of 2025 cost 7 nano-rho", "releases of days of 2026 cost 18 nano-rho", "no day was charged more than 2026-01-01: 12 nano-rho"},
+			[]string{`"rho_nano":{"2025":7,"2026":18}`, `"max_day_rho_nano":12`, `"max_day":"2026-01-01"`},
+			nil,
+		},
+		"nothing": {ledger.AuditReport{}, nil, []string{`"max_day_rho_nano":0`}, []string{`"max_day":`, "1970", "no day was charged"}},
+	} {
+		for form, want := range map[string][]string{"words": tt.words, "json": tt.json} {
+			var out bytes.Buffer
+			cmd := &cobra.Command{}
+			cmd.SetOut(&out)
+			cmd.Flags().Bool("json", form == "json", "")
+			if err := deliverAudit(cmd, tt.report); err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range want {
+				if !strings.Contains(out.String(), w) {
+					t.Errorf("%s, in %s: %s lacks %s", name, form, &out, w)
+				}
+			}
+			for _, w := range tt.never {
+				if strings.Contains(out.String(), w) {
+					t.Errorf("%s, in %s: %s says %s", name, form, &out, w)
+				}
+			}
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 )
 
@@ -27,10 +28,13 @@ type auditVerdict struct {
 	Own      uint64                       `json:"own"`
 	Accesses map[string]map[string]uint64 `json:"accesses"` // by recipient and purpose
 	Refusals map[string]uint64            `json:"refusals"` // by reason
-	RhoNano  map[int]uint64               `json:"rho_nano"` // by year
+	RhoNano  map[int]uint64               `json:"rho_nano"` // by year; what touches two years counts in both
 	Map      uint64                       `json:"map_entries"`
 	Findings []auditFinding               `json:"findings"`
 	More     uint64                       `json:"more_findings,omitempty"`
+
+	MaxDayRhoNano uint64 `json:"max_day_rho_nano"`  // the most that a UTC day was charged
+	MaxDay        string `json:"max_day,omitempty"` // that day, the earliest of equals; absent if none was charged
 }
 
 type auditFinding struct {
@@ -43,7 +47,7 @@ func verifyAuditCommand() *cobra.Command {
 	var from logFlags
 	var hub hubFlags
 	var keyFiles []string
-	var yearlyCap uint64
+	var yearlyCap, dailyCap uint64
 	cmd := &cobra.Command{
 		Use:   "audit --key KEY --hub ADDR --envelope-key FILE… (--url URL | --dir DIR)",
 		Short: "Check a whole ledger as a regulator: every record opened, every rule held",
@@ -78,7 +82,7 @@ func verifyAuditCommand() *cobra.Command {
 			defer conn.Close()
 			bar := newProgress(cmd, -1, "records checked")
 			var done uint64
-			opt := ledger.AuditOptions{YearlyCapNano: yearlyCap}
+			opt := ledger.AuditOptions{YearlyCapNano: yearlyCap, DailyCapNano: dailyCap}
 			opt.Verify.Progress = func(n, _ uint64) {
 				bar.add(int(n - done))
 				done = n
@@ -95,6 +99,7 @@ func verifyAuditCommand() *cobra.Command {
 	hub.add(cmd, "the regulator's", "client-key")
 	cmd.Flags().StringArrayVar(&keyFiles, "envelope-key", nil, "file with a private envelope key, as `wattveil regulator key` makes it; may be repeated")
 	cmd.Flags().Uint64Var(&yearlyCap, "cap-nano", 0, "most that the releases of a calendar year may cost, in 1e-9 rho; 0 checks no bound")
+	cmd.Flags().Uint64Var(&dailyCap, "day-cap-nano", 0, "most that a UTC day may be charged by all releases that touch it, in 1e-9 rho; 0 checks no bound")
 	if err := cmd.MarkFlagRequired("envelope-key"); err != nil {
 		panic(err) // the flag was defined above
 	}
@@ -105,7 +110,10 @@ func deliverAudit(cmd *cobra.Command, r ledger.AuditReport) error {
 	out := auditVerdict{
 		verdict: verdict{OK: len(r.Findings) == 0, Size: r.Log.Size, Root: hex.EncodeToString(r.Log.Root[:])},
 		Opened:  r.Opened, Erased: r.Erased, Kinds: r.Kinds, Own: r.Own, Accesses: r.Accesses, Refusals: r.Refusals, RhoNano: r.RhoNano,
-		Map: r.MapSize, Findings: []auditFinding{}, More: r.More,
+		Map: r.MapSize, Findings: []auditFinding{}, More: r.More, MaxDayRhoNano: r.MaxDayRhoNano,
+	}
+	if r.MaxDayRhoNano > 0 {
+		out.MaxDay = meter.Day(r.MaxDay).String()
 	}
 	for _, f := range r.Findings {
 		found := auditFinding{Code: f.Code, What: f.What}
@@ -152,6 +160,9 @@ func auditWords(r ledger.AuditReport) string {
 	}
 	for _, year := range slices.Sorted(maps.Keys(r.RhoNano)) {
 		fmt.Fprintf(&b, "\n  releases of days of %d cost %d nano-rho, those included that nobody saw", year, r.RhoNano[year])
+	}
+	if r.MaxDayRhoNano > 0 {
+		fmt.Fprintf(&b, "\n  no day was charged more than %s: %d nano-rho", meter.Day(r.MaxDay), r.MaxDayRhoNano)
 	}
 	fmt.Fprintf(&b, "\n  households' own readings: %d; entries of the map: %d", r.Own, r.MapSize)
 	return b.String()
