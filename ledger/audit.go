@@ -170,6 +170,7 @@ type audit struct {
 	consents   map[string]auditConsent // by id
 	released   map[releaseName]bool
 	paid       map[auditCharge]uint64 // how often: paid and not yet released
+	parts      map[auditCharge]bool   // paid for, and released in parts
 	paying     bool                   // budget is paid on record
 	days       map[int32]uint64       // charged to each UTC day, nano-ρ
 	tombstones map[Hash]uint64        // map keys that erasures name, and the erasure's leaf
@@ -223,7 +224,7 @@ func newAudit(origin string, keys []EnvelopePrivateKey, opt AuditOptions) *audit
 		opt: opt, opener: NewEnvelopeOpener(origin, keys...),
 		absent: make(map[uint64]Hash), public: make(map[uint64]Class), covered: make(map[uint64]erasedAt),
 		households: make(map[string]*auditChain), recipients: make(map[string]*auditChain),
-		consents: make(map[string]auditConsent), released: make(map[releaseName]bool), paid: make(map[auditCharge]uint64), days: make(map[int32]uint64), tombstones: make(map[Hash]uint64),
+		consents: make(map[string]auditConsent), released: make(map[releaseName]bool), paid: make(map[auditCharge]uint64), parts: make(map[auditCharge]bool), days: make(map[int32]uint64), tombstones: make(map[Hash]uint64),
 		report: AuditReport{
 			Kinds: make(map[Kind]uint64), Accesses: make(map[string]map[string]uint64), Refusals: make(map[string]uint64), RhoNano: make(map[int]uint64),
 		},

@@ -5,10 +5,12 @@ import (
 	"time"
 )
 
-// releaseName names what is published at most once: a product, from a first day.
+// releaseName names what is published at most once: a product, from a first day, or one
+// part of it.
 type releaseName struct {
 	product string
 	day     int32
+	part    uint64 // 0 for the whole
 }
 
 // auditCharge is what a payment and its release agree in.
@@ -19,17 +21,25 @@ type auditCharge struct {
 }
 
 func chargeOf(p Payload) auditCharge {
-	return auditCharge{releaseName{p.Product, p.Day}, p.Days, p.RhoNano, p.DayCharge()}
+	return auditCharge{releaseName{product: p.Product, day: p.Day}, p.Days, p.RhoNano, p.DayCharge()}
 }
 
 // release checks that nothing is published twice, and that it was paid for. Before
 // budget was paid on record, a release itself is what it cost.
 func (a *audit) release(index uint64, p Payload) {
 	c := chargeOf(p)
-	if a.released[c.releaseName] {
+	name := c.releaseName
+	name.part = p.Intervals
+	if a.released[name] {
 		a.find(index, AuditReleasedTwice, "product and day were released before")
 	}
-	a.released[c.releaseName] = true
+	a.released[name] = true
+	switch {
+	case name.part > 0 && a.parts[c]: // its other parts' payment is its own
+		return
+	case name.part > 0:
+		a.parts[c] = true
+	}
 	switch {
 	case a.paid[c] > 0:
 		a.paid[c]--

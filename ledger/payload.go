@@ -77,7 +77,7 @@ type Payload struct {
 	From, Until       int64  // unix s, half-open range of data asked or agreed for
 	KeyFrom, KeyUntil int32  // first and last UTC day (since 1970) whose block keys may be handed out, inclusive; accesses only
 	PermissionUntil   int64  // unix s, when the consent ends
-	Intervals         uint64 // stored in what may be opened, as the leaf was written; not what arrives until it is read
+	Intervals         uint64 // stored in what may be opened, as the leaf was written; not what arrives until it is read. Of a release that comes in parts, paid for once: which part, from 1
 	Reason            string // stable code of a refusal
 	Session           Hash   // hash of the household's session, for its own readings
 	Terms             Hash   // hash of the canonical terms of the consent

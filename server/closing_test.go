@@ -94,7 +94,8 @@ func (w *town) paid(budget *wattveilv1.GetBudgetResponse, published *wattveilv1.
 		p, err := ledger.DecodePayload(c.GetPayload())
 		ok(w.t, err)
 		if ledger.Commit(ledger.Hash(c.GetNonce()), c.GetPayload()) != leaves[0].Commitment || leaves[0].Class != ledger.ClassRelease ||
-			p.Kind != ledger.KindBudgetSpend || meter.Day(p.Day).String() != c.GetDay() || p.RhoNano != c.GetNanoRho() {
+			p.Kind != ledger.KindBudgetSpend || meter.Day(p.Day).String() != c.GetDay() || p.RhoNano != c.GetNanoRho() ||
+			len(c.GetDays()) == 0 || c.GetDayNanoRho() == 0 {
 			w.t.Errorf("charge %v opens to %+v", c, p)
 		}
 		if meter.Day(p.Day) == day && c.GetLeafIndex() < published.GetLeafIndex() {
@@ -204,12 +205,12 @@ type closesUnder struct {
 	times   int
 }
 
-func (c *closesUnder) Window(ctx context.Context, day meter.Day) (seal.PublicKey, error) {
+func (c *closesUnder) WindowFor(ctx context.Context, day meter.Day) (meter.Day, seal.PublicKey, error) {
 	if day > c.day && c.times > 0 {
 		c.times--
 		c.writers.current.Forget(c.day + 1)
 	}
-	return c.windowKeys.Window(ctx, day)
+	return c.windowKeys.WindowFor(ctx, day)
 }
 
 // A day closes and its keys are forgotten between the sealing of a batch and its

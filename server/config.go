@@ -37,8 +37,11 @@ type Config struct {
 	// Roles that this process runs; empty means all. Splitting them over
 	// processes is not served by this version: any other list is refused.
 	Roles []string `yaml:"roles"`
-	// Release is the plan of publications; its zero value is the default plan.
-	Release release.Plan `yaml:"release"`
+	// CatalogueFile declares what is published, see LoadCatalogue; without it, that is
+	// the default catalogue.
+	CatalogueFile string `yaml:"catalogue"`
+	// Catalogue is what CatalogueFile says, or the default.
+	Catalogue release.Catalogue `yaml:"-"`
 	// Ingest bounds the work on readings.
 	Ingest IngestConfig `yaml:"ingest"`
 	// Ledger says how the ledger is kept and watched.
@@ -110,33 +113,47 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	c, err := ParseConfig(b)
-	if err != nil {
-		return Config{}, err
-	}
-	c.resolve(filepath.Dir(path))
-	return c, nil
+	return parseConfig(b, filepath.Dir(path))
 }
 
 // ParseConfig parses and validates YAML. Unknown keys, more than one document
 // and values out of range are errors.
-func ParseConfig(b []byte) (Config, error) {
+func ParseConfig(b []byte) (Config, error) { return parseConfig(b, "") }
+
+// parseConfig takes relative paths from a directory, or as they are if it is empty.
+func parseConfig(b []byte, dir string) (Config, error) {
 	var c Config
-	d := yaml.NewDecoder(bytes.NewReader(b))
-	d.KnownFields(true)
-	if err := d.Decode(&c); err != nil {
+	if err := parseYAML(b, &c); err != nil {
 		return Config{}, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
-		return Config{}, fmt.Errorf("%w: more than one document", ErrConfig)
-	}
 	c.setDefaults()
+	if dir != "" {
+		c.resolve(dir)
+	}
+	if c.CatalogueFile != "" {
+		var err error
+		if c.Catalogue, err = LoadCatalogue(c.CatalogueFile); err != nil {
+			return Config{}, err
+		}
+	}
 	return c, c.Validate()
 }
 
+func parseYAML(b []byte, into any) error {
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return errors.New("more than one document")
+	}
+	return nil
+}
+
 func (c *Config) setDefaults() {
-	if c.Release.IsZero() {
-		c.Release = release.DefaultPlan()
+	if c.Catalogue.IsZero() {
+		c.Catalogue = release.DefaultCatalogue()
 	}
 	c.Ledger.setDefaults()
 	in := &c.Ingest
@@ -220,8 +237,8 @@ func (c *Config) Validate() error {
 	if problem := c.Ledger.problem(); problem != "" {
 		return fail("%s", problem)
 	}
-	if err := c.Release.Validate(); err != nil {
-		return fmt.Errorf("%w: release: %w", ErrConfig, err)
+	if err := c.Catalogue.Validate(); err != nil {
+		return fmt.Errorf("%w: catalogue: %w", ErrConfig, err)
 	}
 	return nil
 }
@@ -276,6 +293,7 @@ func (c *Config) resolve(dir string) {
 	}
 	c.Ledger.resolve(dir)
 	abs(&c.Keys.Keyring)
+	abs(&c.CatalogueFile)
 	if v := c.Keys.Vault; v != nil {
 		abs(&v.CAFile)
 		abs(&v.TokenFile)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -88,14 +89,13 @@ var configRefusals = []struct{ name, yaml, words string }{
 	{"days ahead", with("ingest: {future_slack: 25h}"), "ingest: a bound is out of range"},
 	{"no duration", with("ingest: {slow_reader: soon}"), "yaml"},
 	{"two committers on SQLite", with("ingest: {committers: 2}"), "ingest.committers: SQLite has one writer"},
-	{"half a plan", with("release: {watermark: 36h}"), "release"},
+	{"a catalogue that is not there", with("catalogue: /nowhere/catalogue.yaml"), "catalogue"},
 	{"map heads without pause", with("ledger: {map_every: 1ms}"), "ledger.map_every must be between"},
 	{"another demand", with("ledger: {release_requires: believed}"), "ledger.release_requires must be signed or cosigned"},
 	{"cosigned by nobody", with("ledger: {release_requires: cosigned}"), "needs ledger.policy"},
 	{"copies without pause", with("ledger: {export: public, export_every: 1ms}"), "ledger.export_every must be between"},
 	{"reads that wait for ever", with("ledger: {cosign_timeout: 1h}"), "ledger.cosign_timeout must be between"},
 	{"a witness that is not known here", with("ledger: {witness: w}"), "witness"},
-	{"a budget below zero", with("release: {yearly_cap: -1}"), "rho"},
 }
 
 func TestConfigRefusals(t *testing.T) {
@@ -153,8 +153,8 @@ func TestConfigDefaults(t *testing.T) {
 	if in := c.Ingest; in.Committers != 1 || in.MaxMessageBytes != 4<<20 || in.StreamWindow != 8 || in.SlowReader != 30*time.Second || in.FutureSlack != 5*time.Minute {
 		t.Errorf("ingest %+v", in)
 	}
-	if c.Release.Watermark != release.DefaultPlan().Watermark || c.Release.YearlyCap != release.DefaultPlan().YearlyCap {
-		t.Errorf("plan %+v", c.Release)
+	if !reflect.DeepEqual(c.Catalogue, release.DefaultCatalogue()) {
+		t.Errorf("catalogue %+v", c.Catalogue)
 	}
 	if l := c.Ledger; l.MapEvery != 2*time.Second || l.ReleaseRequires != "signed" || l.ExportEvery != 10*time.Second || l.CosignTimeout != 5*time.Second || l.Policy != "" || l.Export != "" {
 		t.Errorf("ledger %+v", l)
@@ -192,6 +192,7 @@ func TestConfigPaths(t *testing.T) {
 func TestExampleConfig(t *testing.T) {
 	text, err := os.ReadFile("../docs/hub.example.yaml")
 	ok(t, err)
+	t.Chdir("../docs")
 	c, err := ParseConfig(text)
 	ok(t, err)
 	if c.Keys.Vault == nil || c.HTTP.Cert == "" || c.Origin != "hub.example/ledger" {

@@ -63,9 +63,9 @@ var internalErrors = []string{
 	"keyguard.ErrLeaf", "keyguard.ErrOutside", "keyguard.ErrProof",
 	"ledger.ErrAddCheckpoint", "ledger.ErrCheckpoint", "ledger.ErrEnvelope", "ledger.ErrFenced", "ledger.ErrLeaf", "ledger.ErrMapProof", "ledger.ErrNoEnvelopeHead", "ledger.ErrNoHead",
 	"ledger.ErrNoTile", "ledger.ErrPanic", "ledger.ErrPayload", "ledger.ErrPolicy", "ledger.ErrProof", "ledger.ErrRequestID", "ledger.ErrVerifierKey", "ledger.ErrWitnessFile",
-	"release.ErrFormat", "release.ErrOverBudget", "release.ErrPlan", "release.ErrSignature", "release.ErrWindowClosed",
-	"seal.ErrFormat", "seal.ErrKey", "seal.ErrKeyMismatch", "seal.ErrOpen", "seal.ErrPermit", "seal.ErrRefused", "seal.ErrSeries", "seal.ErrSignature",
-	"store.ErrSchemaChanged", "store.ErrSchemaNewer", "store.ErrSchemaPending", "store.ErrURL",
+	"release.ErrCatalogue", "release.ErrFormat", "release.ErrOverBudget", "release.ErrSignature", "release.ErrWindowClosed",
+	"seal.ErrFormat", "seal.ErrKey", "seal.ErrKeyMismatch", "seal.ErrOpen", "seal.ErrPermit", "seal.ErrRefused", "seal.ErrRunningSize", "seal.ErrSeries", "seal.ErrSignature",
+	"store.ErrReservation", "store.ErrSchemaChanged", "store.ErrSchemaNewer", "store.ErrSchemaPending", "store.ErrURL",
 }
 
 // Every exported error of the core has a row in the table or is known to be

@@ -135,7 +135,7 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	}
 	h.consents = consent.NewService(consent.Ledger[*store.Tx](h.sequencer), d.Random)
 	h.releases = release.NewEngine(release.Config[*store.Tx]{
-		Store: d.Store, Ledger: h.sequencer, Keys: d.Keys, Signer: secrets.release, Plan: h.cfg.Release, Origin: h.cfg.Origin,
+		Store: d.Store, Ledger: h.sequencer, Keys: d.Keys, Signer: secrets.release, Catalogue: h.cfg.Catalogue, Origin: h.cfg.Origin,
 		Now: d.Clock, Rand: d.Random, Log: d.Log,
 	})
 	h.writers = &writers{sequencer: h.sequencer, random: d.Random, clock: d.Clock}
@@ -164,7 +164,7 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
 			guard: keyguard.New(d.Store, d.Keys, demanded, d.Clock), prove: h.proveRead, reads: newBuckets(readsPerMinute, time.Minute),
 		},
-		release: &releaseService{store: d.Store, cap: h.cfg.Release.YearlyCap, clock: d.Clock},
+		release: &releaseService{store: d.Store, catalogue: h.cfg.Catalogue, clock: d.Clock},
 		audit:   &auditService{store: d.Store, prover: h.prover, sequencer: h.sequencer, mapper: h.mapper, clock: d.Clock, vkey: vkey},
 		session: &sessionService{store: d.Store, sequencer: h.sequencer, codes: codes, clock: d.Clock, random: d.Random, tries: newBucket(60, time.Minute)},
 	}
@@ -346,7 +346,7 @@ func (h *Hub) Serve(ctx context.Context) error {
 }
 
 // Tend does what time brings: it closes the days whose watermark has passed,
-// publishes them, and ends consents that have run out. Serve calls it every
+// publishes them and what is live, and ends consents that have run out. Serve calls it every
 // tick; a hub whose clock follows data is tended by whoever moves the clock.
 // Safe for concurrent use; what is already done is not done again. Over a ledger
 // that can no longer be trusted it does nothing: budget would be spent on a release
@@ -359,14 +359,18 @@ func (h *Hub) Tend(ctx context.Context) error {
 	if closing != nil {
 		closing = fmt.Errorf("closing days: %w", closing)
 	}
+	_, live := h.releases.PublishLive(ctx)
+	if live != nil {
+		live = fmt.Errorf("publishing live load: %w", live)
+	}
 	// Ingest keeps no key of a day past its watermark, closed or not: keys seal,
 	// and a day that cannot be closed yet needs none.
-	h.writers.forget(meter.DayOf(h.clock().Add(-h.cfg.Release.Watermark).Unix()))
+	h.writers.forget(meter.DayOf(h.clock().Add(-h.cfg.Catalogue.Watermark).Unix()))
 	_, expiring := h.consents.ExpireDue(ctx)
 	if expiring != nil {
 		expiring = fmt.Errorf("ending consents: %w", expiring)
 	}
-	return errors.Join(closing, expiring) // a day that will not close keeps nobody's consent alive
+	return errors.Join(closing, live, expiring) // a day that will not close keeps nobody's consent alive
 }
 
 // mapIfDue writes a map head if one is due by the hub's clock.

@@ -1,10 +1,10 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -33,9 +33,11 @@ type preparer struct {
 // windowKeys tells ingest where contributions of a day are sealed to;
 // privacy/release implements it.
 type windowKeys interface {
-	// Window returns the public key of the day's window, or
-	// release.ErrWindowClosed when its day takes no more contributions.
-	Window(ctx context.Context, day meter.Day) (seal.PublicKey, error)
+	// WindowFor returns the window that takes contributions of a day, and its public
+	// key, or release.ErrWindowClosed when nothing that the day is part of is open.
+	WindowFor(ctx context.Context, day meter.Day) (meter.Day, seal.PublicKey, error)
+	// Contributes reports whether some total is made of a series.
+	Contributes(s meter.Series) bool
 }
 
 // prepared is a batch ready to be stored.
@@ -110,7 +112,7 @@ func (p *preparer) prepareWith(ctx context.Context, w *seal.Writer, utility mete
 	accepted := p.check(utility, req, targets, now.Unix(), out)
 	contributions := map[meter.Day][]seal.Contribution{}
 	for _, s := range accepted {
-		if err := sealSeries(sealer, s, targets[s.UsagePoint], keys, out, contributions); err != nil {
+		if err := p.sealSeries(sealer, s, targets[s.UsagePoint], keys, out, contributions); err != nil {
 			return nil, err
 		}
 	}
@@ -219,7 +221,7 @@ func fromWire(in *wattveilv1.Series) (meter.Series, meter.Reason) {
 
 // sealSeries seals a series for the households that lived there when its
 // intervals began, UTC day by UTC day, and collects its contributions.
-func sealSeries(sealer seal.Batch, s meter.Series, t store.Target, keys map[store.KeyID]seal.PublicKey, out *prepared, contributions map[meter.Day][]seal.Contribution) error {
+func (p *preparer) sealSeries(sealer seal.Batch, s meter.Series, t store.Target, keys map[store.KeyID]seal.PublicKey, out *prepared, contributions map[meter.Day][]seal.Contribution) error {
 	home := s.Start // everything before it has found its household
 	for _, o := range t.Occupants {
 		until := o.Until
@@ -256,7 +258,7 @@ func sealSeries(sealer seal.Batch, s meter.Series, t store.Target, keys map[stor
 				}
 				out.targets = append(out.targets, td)
 			}
-			if release.Contributes(day) {
+			if p.windows.Contributes(day) {
 				contributions[block.Day] = append(contributions[block.Day], seal.Contribution{Household: o.Household, CapWatts: t.CapWatts, Series: day})
 			}
 		}
@@ -283,28 +285,28 @@ func (out *prepared) refuseHomeless(s meter.Series) {
 // at its usage point, or one whose household has been erased.
 const NoHousehold meter.Reason = "no_household"
 
-// spool seals the batch's contributions, a record a window. Days whose window
-// has closed are stored for the household only.
+// spool seals the batch's contributions, a record a window. Days that nothing open is
+// made of are stored for the household only.
 func (p *preparer) spool(ctx context.Context, sealer seal.Batch, contributions map[meter.Day][]seal.Contribution, out *prepared) error {
-	days := make([]meter.Day, 0, len(contributions))
-	for d := range contributions {
-		days = append(days, d)
-	}
-	slices.SortFunc(days, cmp.Compare[meter.Day])
-	for _, day := range days {
-		key, err := p.windows.Window(ctx, day)
+	keys := map[meter.Day]seal.PublicKey{}
+	sent := map[meter.Day][]seal.Contribution{}
+	for _, day := range slices.Sorted(maps.Keys(contributions)) {
+		window, key, err := p.windows.WindowFor(ctx, day)
 		if errors.Is(err, release.ErrWindowClosed) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("looking up window: %w", err)
 		}
-		record, err := sealer.Spool(day, key, contributions[day])
+		keys[window], sent[window] = key, append(sent[window], contributions[day]...)
+	}
+	for _, window := range slices.Sorted(maps.Keys(sent)) {
+		record, err := sealer.Spool(window, keys[window], sent[window])
 		if err != nil {
 			return fmt.Errorf("sealing contributions: %w", err)
 		}
 		out.batch.Spool = append(out.batch.Spool, record)
-		out.windows = append(out.windows, windowDay{key, day})
+		out.windows = append(out.windows, windowDay{keys[window], window})
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -98,7 +99,7 @@ func (r *registryService) ListGridNodes(ctx context.Context, _ *wattveilv1.ListG
 	return resp, nil
 }
 
-// PutUsagePoints adds usage points, or changes their cap and zone.
+// PutUsagePoints adds usage points, or changes their cap, zone and tariff group.
 func (r *registryService) PutUsagePoints(ctx context.Context, req *wattveilv1.PutUsagePointsRequest) (*wattveilv1.PutUsagePointsResponse, error) {
 	if len(req.GetPoints()) > 10_000 {
 		return nil, tooMany("10,000 usage points")
@@ -130,9 +131,19 @@ func (r *registryService) PutUsagePoints(ctx context.Context, req *wattveilv1.Pu
 		if limit < 0 || limit > maxCapWatts {
 			return nil, invalid("bad_cap", "the cap must lie between 1 W and 1 GW")
 		}
-		ps[i] = store.UsagePoint{ID: id, Utility: utility, Node: p.GetNode(), CapWatts: limit, Zone: zone}
+		if !tariffName(p.GetTariff()) {
+			return nil, badName("tariff group")
+		}
+		ps[i] = store.UsagePoint{ID: id, Utility: utility, Node: p.GetNode(), CapWatts: limit, Zone: zone, Tariff: p.GetTariff()}
 	}
 	return &wattveilv1.PutUsagePointsResponse{}, r.store.PutUsagePoints(ctx, ps)
+}
+
+// tariffName accepts what a catalogue can name as a tariff group, or "" for none: a
+// group of another name could never be published.
+func tariffName(s string) bool {
+	_, err := meter.ParseUtility(s)
+	return s == "" || err == nil && !strings.Contains(s, ":")
 }
 
 // maxCapWatts keeps the value of an interval of a day within 35 bits.

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/wattveil/wattveil/meter"
-	"github.com/wattveil/wattveil/privacy/dp"
+	"github.com/wattveil/wattveil/privacy/release"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/server/store"
 )
@@ -15,8 +15,9 @@ import (
 type releaseService struct {
 	wattveilv1.UnimplementedReleaseServiceServer
 	store *store.Store
-	cap   dp.Rho
 	clock Clock
+
+	catalogue release.Catalogue
 }
 
 // ListReleases lists published releases, newest day first.
@@ -63,16 +64,21 @@ func (r *releaseService) GetBudget(ctx context.Context, req *wattveilv1.GetBudge
 	if err != nil {
 		return nil, err
 	}
-	resp := &wattveilv1.GetBudgetResponse{Year: int32(year), CapNanoRho: uint64(r.cap)}
+	resp := &wattveilv1.GetBudgetResponse{Year: int32(year), CapNanoRho: uint64(r.catalogue.YearlyCap), DailyCapNanoRho: uint64(r.catalogue.DailyCap)}
 	products := map[string]*wattveilv1.ProductSpend{}
 	charged := map[string]map[meter.Day]bool{}
+	newYear, nextYear := store.NewYear(year), store.NewYear(year+1)
 	for _, c := range charges {
 		p := products[c.Product]
 		if p == nil {
 			p = &wattveilv1.ProductSpend{Product: c.Product}
 			products[c.Product], charged[c.Product] = p, map[meter.Day]bool{}
 		}
-		charged[c.Product][c.Day] = true
+		for _, day := range c.Days {
+			if newYear <= day && day < nextYear {
+				charged[c.Product][day] = true
+			}
+		}
 		resp.SpentNanoRho += uint64(c.Rho)
 		p.SpentNanoRho += uint64(c.Rho)
 		p.Days = uint32(len(charged[c.Product]))
@@ -85,7 +91,12 @@ func (r *releaseService) GetBudget(ctx context.Context, req *wattveilv1.GetBudge
 }
 
 func chargeToWire(c store.Charge) *wattveilv1.BudgetCharge {
-	charge := &wattveilv1.BudgetCharge{Id: c.ID, Product: c.Product, Day: c.Day.String(), NanoRho: uint64(c.Rho), LeafIndex: c.LeafIndex}
+	charge := &wattveilv1.BudgetCharge{
+		Id: c.ID, Product: c.Product, Day: c.Window.String(), NanoRho: uint64(c.Rho), DayNanoRho: uint64(c.DayRho), LeafIndex: c.LeafIndex,
+	}
+	for _, day := range c.Days {
+		charge.Days = append(charge.Days, day.String())
+	}
 	if c.Payload != nil {
 		charge.Payload, charge.Nonce = c.Payload, c.Nonce[:]
 	}

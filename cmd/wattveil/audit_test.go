@@ -136,7 +136,7 @@ func TestChecksPass(t *testing.T) {
 	if code != 0 || !v.OK || v.Opened != v.Size || v.Accesses[demoRecipient]["heating-advice"] != 1 || v.Refusals["revoked"] != 1 || v.RhoNano[2018] == 0 || v.Map != 1 {
 		t.Errorf("audit: exit code %d, %+v", code, v)
 	}
-	rho, err := a.rig.plan.DayRho()
+	rho, err := a.rig.catalogue.Products[0].Rho()
 	if err != nil || v.MaxDayRhoNano < uint64(rho) || !strings.HasPrefix(v.MaxDay, "2018-1") {
 		t.Errorf("audit: a day was charged %d nano-rho at most, on %q; a day's curve costs %d, %v", v.MaxDayRhoNano, v.MaxDay, rho, err)
 	}

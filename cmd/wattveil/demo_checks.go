@@ -41,7 +41,7 @@ func (d *demo) complete(ctx context.Context) error {
 		return err
 	}
 	audit, err := ledger.AuditLog(ctx, v, src, auditSource{wattveilv1.NewAuditServiceClient(conn)}, d.envelopeKeys,
-		ledger.AuditOptions{YearlyCapNano: uint64(d.rig.plan.YearlyCap)})
+		ledger.AuditOptions{YearlyCapNano: uint64(d.rig.catalogue.YearlyCap), DailyCapNano: uint64(d.rig.catalogue.DailyCap)})
 	if err != nil {
 		return fmt.Errorf("auditing: %w", err)
 	}

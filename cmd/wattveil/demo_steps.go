@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -53,6 +54,7 @@ type demo struct {
 	days   [][]meter.Series // by local day
 	homes  []string         // usage points, in the order of the file
 	node   map[string]string
+	tree   []*wattveilv1.GridNode
 	hidden map[string]*wattveilv1.CreatedHousehold // by usage point
 
 	envelopeKeys []ledger.EnvelopePrivateKey // the regulator's
@@ -120,6 +122,7 @@ func (d *demo) register(ctx context.Context) error {
 	if _, err := reg.PutGridNodes(ctx, &wattveilv1.PutGridNodesRequest{Nodes: nodes}); err != nil {
 		return fmt.Errorf("registering grid: %w", err)
 	}
+	d.tree = nodes
 	d.node = make(map[string]string)
 	points := make([]*wattveilv1.UsagePoint, len(d.homes))
 	households := make([]*wattveilv1.NewHousehold, len(d.homes))
@@ -220,7 +223,7 @@ func (d *demo) ingest(ctx context.Context) error {
 		}
 	}
 	bar.finish()
-	d.rig.clock.set(demoStart.AddDate(0, 0, len(d.days)).Add(d.rig.plan.Watermark + 2*time.Hour))
+	d.rig.clock.set(demoStart.AddDate(0, 0, len(d.days)).Add(d.rig.catalogue.Watermark + 2*time.Hour))
 	return d.rig.hub.Tend(ctx)
 }
 
@@ -229,7 +232,7 @@ func (d *demo) remember(s meter.Series, refused map[int64]bool) {
 	sums := d.sent[string(s.UsagePoint)]
 	for i, v := range s.Values {
 		if at := s.StartAt(i); s.QualityAt(i) != meter.Missing && !refused[at] {
-			sums[at-at%release.IntervalSeconds] += v
+			sums[at-at%demoInterval] += v
 		}
 	}
 }
@@ -242,7 +245,7 @@ func (d *demo) collect(ctx context.Context) error {
 		return err
 	}
 	rel := wattveilv1.NewReleaseServiceClient(conn)
-	days := 0
+	published := map[string]int{}
 	for token := ""; ; {
 		page, err := rel.ListReleases(ctx, &wattveilv1.ListReleasesRequest{PageSize: 500, PageToken: token})
 		if err != nil {
@@ -257,64 +260,75 @@ func (d *demo) collect(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := d.judge(body); err != nil {
-				return err
+			if body.Kind == release.Curve {
+				if err := d.judge(body); err != nil {
+					return err
+				}
 			}
-			days++
+			published[body.Product]++
 		}
 		if token = page.GetNextPageToken(); token == "" {
 			break
 		}
 	}
 	slices.SortFunc(d.report.Releases, func(a, b demoRelease) int {
-		return bytes.Compare([]byte(a.Day+a.Node), []byte(b.Day+b.Node))
+		return cmp.Or(cmp.Compare(a.Product, b.Product), cmp.Compare(a.Day, b.Day), cmp.Compare(a.Node, b.Node))
 	})
-	d.report.Days = days
+	d.report.Days = published["day-curve"]
 	budget, err := rel.GetBudget(ctx, &wattveilv1.GetBudgetRequest{Year: 2018})
 	if err != nil {
 		return fmt.Errorf("asking for the budget: %w", err)
 	}
-	cost, err := d.rig.plan.DayRho()
-	if err != nil {
-		return err
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(published)) {
+		lines = append(lines, fmt.Sprintf("%s %d", name, published[name]))
 	}
-	d.say("%d days published. A day costs ρ = %s over all levels; %.3f of the year's cap ρ = %s is spent.", days, cost,
-		float64(budget.GetSpentNanoRho())/1e9, d.rig.plan.YearlyCap)
+	d.say("Published: %s. %.4f of the year's cap ρ = %s is spent.", strings.Join(lines, ", "), float64(budget.GetSpentNanoRho())/1e9, d.rig.catalogue.YearlyCap)
 	return nil
 }
 
-// judge measures a release against the accepted readings of the public file.
+// demoInterval is how long an interval of the demo's curves is, in seconds.
+const demoInterval = 1800
+
+// judge measures a release's mean day against the accepted readings of the public file.
 func (d *demo) judge(b release.Body) error {
-	day, err := meter.ParseDay(b.Day)
-	if err != nil {
-		return err
-	}
 	delta, err := strconv.ParseFloat(b.Guarantee.Delta, 64)
 	if err != nil {
 		return fmt.Errorf("reading release: %w", err)
 	}
 	parent := map[string]string{}
-	for _, n := range b.Nodes {
-		parent[n.ID] = n.Parent
+	for _, n := range d.tree {
+		parent[n.GetId()] = n.GetParent()
 	}
-	truth := map[string]*[release.Intervals]int64{}
+	truth := map[string][]int64{}
 	for home, sums := range d.sent {
+		day := make([]int64, 86_400/demoInterval)
+		for _, text := range b.Days {
+			of, err := meter.ParseDay(text)
+			if err != nil {
+				return err
+			}
+			for i := range day {
+				day[i] += sums[of.Start()+int64(i)*demoInterval]
+			}
+		}
 		for node := d.node[home]; node != ""; node = parent[node] {
 			if truth[node] == nil {
-				truth[node] = new([release.Intervals]int64)
+				truth[node] = make([]int64, len(day))
 			}
-			for i := range release.Intervals {
-				truth[node][i] += sums[day.Start()+int64(i)*release.IntervalSeconds]
+			for i, v := range day {
+				truth[node][i] += v
 			}
 		}
 	}
 	for _, n := range b.Nodes {
-		t := truth[n.ID]
-		if t == nil {
-			t = new([release.Intervals]int64)
+		t := make([]int64, len(n.Estimate))
+		for i, v := range truth[n.ID] {
+			t[i] = v / int64(len(b.Days))
 		}
 		d.report.Releases = append(d.report.Releases, demoRelease{
-			Node: n.ID, Day: b.Day, HouseholdsPublic: int(n.UsagePointsPublic), Epsilon: b.Guarantee.Epsilon, Delta: delta, RMSEPercent: rmsePercent(n.Wh, t[:]),
+			Product: b.Product, Node: n.ID, Day: b.Days[len(b.Days)-1], HouseholdsPublic: int(n.UsagePointsPublic), Epsilon: b.Guarantee.Epsilon, Delta: delta,
+			RMSEPercent: rmsePercent(n.Estimate, t),
 		})
 	}
 	return nil
@@ -429,7 +443,7 @@ func (d *demo) compare(home string, series []*wattveilv1.Series) (int, error) {
 				continue
 			}
 			at := s.GetStart() + int64(i)*s.GetLengthSeconds()
-			got[at-at%release.IntervalSeconds] += v
+			got[at-at%demoInterval] += v
 			n++
 		}
 	}

@@ -23,7 +23,7 @@ import (
 // a contract with the machines that read it.
 var demoKeys = map[string][]string{
 	"":          {"days", "households", "key_service", "ledger", "readings_acked", "readings_sent", "reads", "refused", "releases", "seconds_ingest", "store"},
-	".releases": {"day", "delta", "epsilon", "households_public", "node", "rmse_percent"},
+	".releases": {"day", "delta", "epsilon", "households_public", "node", "product", "rmse_percent"},
 	".reads":    {"granted", "refused_after_revoke"},
 	".ledger":   {"root", "size", "verified"},
 }
@@ -71,20 +71,29 @@ func checkKeys(t *testing.T, where string, object map[string]json.RawMessage) {
 
 // checkDemo checks what follows from the number of households and of local days
 // alone. The file begins at midnight in Central Europe, so that it touches one
-// UTC day more. A day is published for a region, 4 substations and 32 feeders.
+// UTC day more. A day is published for a region and 4 substations; of the days of
+// November also their mean, on workdays and on weekends, for these and 32 feeders.
 func checkDemo(t *testing.T, r demoReport, households, localDays int) {
 	t.Helper()
-	days := localDays + 1
-	if r.ReadingsSent != uint64(households*localDays*96) || r.Households != households || r.Days != days || len(r.Releases) != 37*days {
+	days, weeks, months := localDays+1, 0, 0
+	if localDays >= 7 {
+		weeks = localDays / 7
+	}
+	if localDays >= 33 { // from 29 October to the end of November
+		months = 1
+	}
+	releases := days + weeks + 6*months
+	if r.ReadingsSent != uint64(households*localDays*96) || r.Households != households || r.Days != days || len(r.Releases) != 5*days+2*37*months {
 		t.Errorf("%d readings sent, %d households, %d days, %d releases", r.ReadingsSent, r.Households, r.Days, len(r.Releases))
 	}
 	if r.Reads != (demoReads{Granted: 1, RefusedAfterRevoke: 1}) {
 		t.Errorf("reads: %+v", r.Reads)
 	}
-	// A writer, a regulator's key a month, a release a day; request, grant, read,
-	// revocation, refusal. Map heads come as time goes by, at most one a second.
-	months := (localDays+1)/31 + 1
-	size := uint64(1 + months + days + 5)
+	// A writer, a regulator's key a month, every release and its charge; request,
+	// grant, read, revocation, refusal. Map heads come as time goes by, at most one a
+	// second.
+	keys := (localDays+1)/31 + 1
+	size := uint64(1 + keys + 2*releases + 5)
 	if r.Ledger.Size < size || r.Ledger.Size > size+60 || !r.Ledger.Verified || len(r.Ledger.Root) != 64 {
 		t.Errorf("ledger: %+v, want %d records and map heads", r.Ledger, size)
 	}
@@ -92,18 +101,23 @@ func checkDemo(t *testing.T, r demoReport, households, localDays int) {
 	seen := map[string]bool{}
 	for _, x := range r.Releases {
 		kind, _, _ := strings.Cut(x.Node, "-")
-		if perDay[x.Day] == nil {
-			perDay[x.Day] = map[string]int{}
+		at := x.Product + x.Day
+		if perDay[at] == nil {
+			perDay[at] = map[string]int{}
 		}
-		perDay[x.Day][kind] += x.HouseholdsPublic
+		perDay[at][kind] += x.HouseholdsPublic
 		// Where nobody lives there is no mean that an error could be a part of.
-		if seen[x.Day+x.Node] || x.Epsilon <= 0 || x.Delta <= 0 || x.HouseholdsPublic == 0 && x.RMSEPercent != nil || x.RMSEPercent != nil && *x.RMSEPercent < 0 {
+		if seen[at+x.Node] || x.Epsilon <= 0 || x.Delta <= 0 || x.HouseholdsPublic == 0 && x.RMSEPercent != nil || x.RMSEPercent != nil && *x.RMSEPercent < 0 {
 			t.Errorf("release: %+v", x)
 		}
-		seen[x.Day+x.Node] = true
+		seen[at+x.Node] = true
 	}
 	for day, sums := range perDay {
-		if want := map[string]int{"region": households, "substation": households, "feeder": households}; !maps.Equal(sums, want) {
+		want := map[string]int{"region": households, "substation": households}
+		if !strings.HasPrefix(day, "day-curve") {
+			want["feeder"] = households
+		}
+		if !maps.Equal(sums, want) {
 			t.Errorf("%s: households by level %v, want %v", day, sums, want)
 		}
 	}
@@ -140,7 +154,7 @@ func TestDemoWhole(t *testing.T) {
 		t.Run(store, func(t *testing.T) {
 			r := runDemo(t, args(t)...)
 			checkDemo(t, r, 322, 49)
-			if r.ReadingsSent != 1_514_688 || r.ReadingsAcked != 1_514_020 || r.Days != 50 || len(r.Releases) != 1850 {
+			if r.ReadingsSent != 1_514_688 || r.ReadingsAcked != 1_514_020 || r.Days != 50 || len(r.Releases) != 5*50+2*37 {
 				t.Errorf("%d sent, %d acknowledged, %d days, %d releases", r.ReadingsSent, r.ReadingsAcked, r.Days, len(r.Releases))
 			}
 			if want := map[string]uint64{"negative_delivered": 15, "above_physical_cap": 653}; !maps.Equal(r.Refused, want) {

@@ -128,7 +128,7 @@ func searchHub(t *testing.T, dir, store string, s *scanner, accepted, refused []
 	}
 	search("while the day is open")
 
-	r.clock.set(time.Unix(day.End(), 0).Add(r.plan.Watermark + time.Hour))
+	r.clock.set(time.Unix(day.End(), 0).Add(r.catalogue.Watermark + time.Hour))
 	if err := r.hub.Tend(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -27,6 +29,9 @@ type budgetReport struct {
 	Cap      uint64          `json:"cap_nano_rho"`
 	Spent    uint64          `json:"spent_nano_rho"`
 	Left     uint64          `json:"left_nano_rho"`
+	DayCap   uint64          `json:"daily_cap_nano_rho"`
+	MostDay  string          `json:"most_charged_day,omitempty"` // of those charged in the year, the earliest of equals
+	DayMost  uint64          `json:"most_charged_day_nano_rho"`
 	Delta    string          `json:"delta"`
 	Epsilon  float64         `json:"spent_epsilon"` // of what is spent, at delta
 	CapEps   float64         `json:"cap_epsilon"`
@@ -40,9 +45,9 @@ type budgetReport struct {
 type productBudget struct {
 	Product  string `json:"product"`
 	Spent    uint64 `json:"spent_nano_rho"`
-	Days     int    `json:"days"`
+	Days     int    `json:"days"` // of the year
 	Charges  int    `json:"charges"`
-	Unseen   int    `json:"unseen"`   // charges beyond one a day: their noise nobody saw
+	Unseen   int    `json:"unseen"`   // charges beyond one a release: their noise nobody saw
 	Unlogged int    `json:"unlogged"` // charges from before they were recorded in the ledger
 }
 
@@ -89,8 +94,10 @@ func privacyBudgetCommand() *cobra.Command {
 
 // budgetOf adds a year's charges up; what the hub says of their sum is not believed.
 func budgetOf(answer *wattveilv1.GetBudgetResponse) (*budgetReport, error) {
-	r := &budgetReport{Year: answer.GetYear(), Cap: answer.GetCapNanoRho(), Delta: fmt.Sprint(budgetDelta), Products: []productBudget{}, OK: true}
-	days := map[string]map[string]bool{}
+	r := &budgetReport{Year: answer.GetYear(), Cap: answer.GetCapNanoRho(), DayCap: answer.GetDailyCapNanoRho(), Delta: fmt.Sprint(budgetDelta), Products: []productBudget{}, OK: true}
+	days, releases := map[string]map[string]bool{}, map[string]map[string]bool{}
+	year := fmt.Sprintf("%04d-", answer.GetYear())
+	perDay := map[string]dp.Rho{}
 	var spent dp.Rho
 	var err error
 	for _, c := range answer.GetCharges() {
@@ -98,28 +105,43 @@ func budgetOf(answer *wattveilv1.GetBudgetResponse) (*budgetReport, error) {
 		if at < 0 {
 			at = len(r.Products)
 			r.Products = append(r.Products, productBudget{Product: c.GetProduct()})
-			days[c.GetProduct()] = map[string]bool{}
+			days[c.GetProduct()], releases[c.GetProduct()] = map[string]bool{}, map[string]bool{}
 		}
 		if spent, err = spent.Add(dp.Rho(c.GetNanoRho())); err != nil {
 			return nil, fmt.Errorf("adding charges up: %w", err)
 		}
 		p := &r.Products[at]
-		days[p.Product][c.GetDay()] = true
+		for _, day := range c.GetDays() {
+			if strings.HasPrefix(day, year) {
+				days[p.Product][day] = true
+				if perDay[day], err = perDay[day].Add(dp.Rho(c.GetDayNanoRho())); err != nil {
+					return nil, fmt.Errorf("adding charges up: %w", err)
+				}
+			}
+		}
+		releases[p.Product][path.Dir(c.GetId())] = true
 		p.Spent += c.GetNanoRho() // no more than spent
 		p.Charges++
 		p.Days = len(days[p.Product])
-		p.Unseen = p.Charges - p.Days
+		p.Unseen = p.Charges - len(releases[p.Product])
 		if c.GetLeafIndex() == 0 {
 			p.Unlogged++
 		}
 	}
 	slices.SortFunc(r.Products, func(a, b productBudget) int { return cmp.Compare(a.Product, b.Product) })
 	r.Spent = uint64(spent)
+	for _, day := range slices.Sorted(maps.Keys(perDay)) {
+		if uint64(perDay[day]) > r.DayMost {
+			r.MostDay, r.DayMost = day, uint64(perDay[day])
+		}
+	}
 	switch {
 	case r.Spent != answer.GetSpentNanoRho():
 		r.fail(nil, fmt.Sprintf("the hub says that %d nano-rho are spent, and its charges come to %d", answer.GetSpentNanoRho(), r.Spent))
 	case r.Spent > r.Cap:
 		r.fail(nil, "more is spent than the cap")
+	case r.DayCap > 0 && r.DayMost > r.DayCap:
+		r.fail(nil, "more was charged to "+r.MostDay+" than the cap of a day")
 	}
 	r.Left = r.Cap - min(r.Spent, r.Cap)
 	if r.Epsilon, err = dp.Epsilon(spent, budgetDelta); err != nil {
@@ -207,10 +229,19 @@ func misstated(c *wattveilv1.BudgetCharge, leaf ledger.Leaf) string {
 		return "the charge is not readable"
 	case p.Kind != ledger.KindBudgetSpend || leaf.Class != ledger.ClassRelease:
 		return "the record is no charge"
-	case p.Product != c.GetProduct() || meter.Day(p.Day).String() != c.GetDay() || p.RhoNano != c.GetNanoRho():
-		return "the record says another product, day or price"
+	case p.Product != c.GetProduct() || p.RhoNano != c.GetNanoRho() || p.DayCharge() != c.GetDayNanoRho() || !slices.Equal(daysOf(p), c.GetDays()):
+		return "the record says another product, other days or another price"
 	}
 	return ""
+}
+
+// daysOf writes the days that a charge is for.
+func daysOf(p ledger.Payload) []string {
+	var days []string
+	for d := range p.EachDay() {
+		days = append(days, meter.Day(d).String())
+	}
+	return days
 }
 
 func (r *budgetReport) deliver(cmd *cobra.Command) error {
@@ -230,6 +261,9 @@ func (r *budgetReport) deliver(cmd *cobra.Command) error {
 func (r *budgetReport) print(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d: ρ = %s of %s spent, %s left (ε = %.2f of %.2f at δ = %s)\n", r.Year, dp.Rho(r.Spent), dp.Rho(r.Cap), dp.Rho(r.Left), r.Epsilon, r.CapEps, r.Delta)
+	if r.MostDay != "" {
+		fmt.Fprintf(&b, "  no day was charged more than ρ = %s of %s, on %s\n", dp.Rho(r.DayMost), dp.Rho(r.DayCap), r.MostDay)
+	}
 	for _, p := range r.Products {
 		fmt.Fprintf(&b, "  %s: ρ = %s for %d days", p.Product, dp.Rho(p.Spent), p.Days)
 		if p.Unseen > 0 {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/server/store/storetest"
 )
 
@@ -27,13 +28,12 @@ func TestPrivacyBudget(t *testing.T) {
 	}
 	withKey := []string{"--key", a.path("hub.vkey")}
 	r := budget(0, withKey...)
-	cost, err := a.rig.plan.DayRho()
+	cost, err := a.rig.catalogue.Products[0].Rho()
 	if err != nil {
 		t.Fatal(err)
 	}
-	days := len(r.Products)
-	if days != 1 || r.Products[0].Days < 2 || r.Products[0].Unseen != 0 || r.Spent != uint64(cost)*uint64(r.Products[0].Days) ||
-		r.Left != r.Cap-r.Spent || *r.Checked != r.Products[0].Charges || r.Epsilon <= 0 || r.CapEps <= r.Epsilon {
+	if len(r.Products) != 1 || r.Products[0].Days < 2 || r.Products[0].Unseen != 0 || r.Spent != uint64(cost)*uint64(r.Products[0].Days) ||
+		r.DayMost != uint64(cost) || r.DayCap != uint64(a.rig.catalogue.DailyCap) || r.Left != r.Cap-r.Spent || *r.Checked != r.Products[0].Charges || r.Epsilon <= 0 || r.CapEps <= r.Epsilon {
 		t.Errorf("report %+v", r)
 	}
 	if code, stdout, stderr := wattveil(t, "privacy", "budget", "--url", url, "--year", "2018"); code != 0 || !strings.Contains(stdout, "day-curve") {
@@ -52,6 +52,27 @@ func TestPrivacyBudget(t *testing.T) {
 	tamper.Exec(t, `UPDATE budget_spends SET rho_nano = rho_nano + 1, leaf_index = leaf_index + 1`)
 	if r := budget(1, withKey...); r.OK {
 		t.Errorf("charges moved to other records: %+v", r)
+	}
+}
+
+// A charge over several days is one charge: it counts the days of the year that is
+// asked about, and only what was paid beyond one a release is noise that nobody saw.
+// It would catch a week that looks like six days unpaid, or like six draws unseen.
+func TestBudgetOfSpans(t *testing.T) {
+	charge := func(id string, days ...string) *wattveilv1.BudgetCharge {
+		return &wattveilv1.BudgetCharge{Id: id, Product: "week", Day: "2019-01-02", Days: days, NanoRho: 3, DayNanoRho: 1, LeafIndex: 1}
+	}
+	r, err := budgetOf(&wattveilv1.GetBudgetResponse{Year: 2019, CapNanoRho: 100, SpentNanoRho: 12, Charges: []*wattveilv1.BudgetCharge{
+		charge("week/2018-12-31/1", "2018-12-31", "2019-01-01", "2019-01-02"),
+		charge("week/2019-01-03/1", "2019-01-02", "2019-01-03", "2019-01-04"),
+		charge("week/2019-01-03/2", "2019-01-02", "2019-01-03", "2019-01-04"),
+		charge("week/2019-01-05/1", "2019-01-05"),
+	}})
+	if err != nil || !r.OK || len(r.Products) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if got, want := r.Products[0], (productBudget{Product: "week", Spent: 12, Days: 5, Charges: 4, Unseen: 1}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

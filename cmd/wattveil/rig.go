@@ -27,7 +27,7 @@ type rig struct {
 	ca        *authority
 	origin    string
 	storeName string
-	plan      release.Plan
+	catalogue release.Catalogue
 
 	log    *slog.Logger
 	store  *store.Store
@@ -62,7 +62,7 @@ func (c *dataClock) set(t time.Time) {
 
 // startRig makes and starts a hub.
 func startRig(ctx context.Context, c rigConfig) (_ *rig, err error) {
-	r := &rig{log: c.Log, clock: &dataClock{}, origin: "demo.wattveil.example/ledger", plan: release.DefaultPlan(), served: make(chan error, 1), cancel: func() {}}
+	r := &rig{log: c.Log, clock: &dataClock{}, origin: "demo.wattveil.example/ledger", catalogue: release.DefaultCatalogue(), served: make(chan error, 1), cancel: func() {}}
 	defer func() {
 		if err != nil {
 			r.stop()
@@ -93,7 +93,7 @@ func startRig(ctx context.Context, c rigConfig) (_ *rig, err error) {
 	}
 	cfg := server.Config{
 		Origin: r.origin, Store: url, Keys: server.KeysConfig{Keyring: filepath.Join(c.Dir, "keys")},
-		GRPC: grpcDoor, HTTP: server.ListenConfig{Listen: "127.0.0.1:0"}, Release: r.plan, Ingest: server.IngestConfig{Committers: c.Committers},
+		GRPC: grpcDoor, HTTP: server.ListenConfig{Listen: "127.0.0.1:0"}, Catalogue: r.catalogue, Ingest: server.IngestConfig{Committers: c.Committers},
 		Ledger: server.LedgerConfig{SelfWitness: filepath.Join(c.Dir, "ledger.witness")},
 	}
 	if r.hub, err = server.New(ctx, cfg, server.Deps{Store: r.store, Keys: r.ring, Clock: r.clock.Now, Random: rand.Reader, Log: c.Log}); err != nil {

@@ -119,11 +119,12 @@ func configCommand() *cobra.Command {
 					return perr
 				}
 			} else if err == nil {
-				day, derr := cfg.Release.DayRho()
+				year, day, derr := cfg.Catalogue.Cost()
 				if derr != nil {
 					return derr
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "valid: a day costs rho %s, a year at most %s\n", day, cfg.Release.YearlyCap)
+				fmt.Fprintf(cmd.OutOrStdout(), "valid: %d products, a year costs at most rho %s of %s, a day %s of %s\n",
+					len(cfg.Catalogue.Products), year, cfg.Catalogue.YearlyCap, day, cfg.Catalogue.DailyCap)
 			} else {
 				fmt.Fprintln(cmd.OutOrStdout(), "not valid:", err)
 			}

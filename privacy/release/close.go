@@ -37,8 +37,8 @@ func (e *Engine[T]) CloseDue(ctx context.Context) ([]meter.Day, error) {
 	gone := func(day meter.Day) bool { // closed by another process
 		return !slices.ContainsFunc(windows, func(w Window) bool { return w.Day == day })
 	}
-	maps.DeleteFunc(e.unrecorded, func(day meter.Day, _ signed) bool { return gone(day) })
-	maps.DeleteFunc(e.unpaid, func(day meter.Day, _ payment) bool { return gone(day) })
+	maps.DeleteFunc(e.unrecorded, func(day meter.Day, _ outcome) bool { return gone(day) })
+	maps.DeleteFunc(e.payments, func(_ string, p *payment) bool { return gone(p.reservation.Window) })
 	var closed []meter.Day
 	for _, w := range windows {
 		if w.State == WindowOpen && !e.due(w.Day, now) {
@@ -83,7 +83,7 @@ func (e *Engine[T]) close(ctx context.Context, w Window) error {
 		w = now
 	}
 	delete(e.unrecorded, w.Day)
-	delete(e.unpaid, w.Day)
+	maps.DeleteFunc(e.payments, func(_ string, p *payment) bool { return p.reservation.Window == w.Day })
 	return nil
 }
 
@@ -96,11 +96,11 @@ func (e *Engine[T]) advance(ctx context.Context, w Window) error {
 		}
 		return nil
 	case WindowClosing:
-		err := e.publish(ctx, w)
-		if errors.Is(err, ErrOverBudget) {
-			return e.giveUp(ctx, w, err)
+		s, err := e.schedule(ctx)
+		if err != nil {
+			return err
 		}
-		return err
+		return e.publish(ctx, w, s)
 	case WindowPublished:
 		// The key dies before the state says so: a crash in between repeats this.
 		if err := e.Keys.DestroyKey(ctx, KeyName(w.Day)); err != nil {
@@ -115,20 +115,19 @@ func (e *Engine[T]) advance(ctx context.Context, w Window) error {
 	}
 }
 
-// giveUp ends a window for which there is no budget. If an attempt was counted
-// since w was read, another process has just paid for the day with what was
-// left, and this one leaves it alone.
-func (e *Engine[T]) giveUp(ctx context.Context, w Window, refused error) error {
-	now, err := e.Store.Window(ctx, w.Day)
+// schedule reads how far each day has come.
+func (e *Engine[T]) schedule(ctx context.Context) (schedule, error) {
+	first, err := e.Store.FirstWindow(ctx)
 	if err != nil {
-		return reading("window", err)
+		return schedule{}, reading("schedule", err)
 	}
-	if now.State != w.State || now.Attempts != w.Attempts {
-		return refused
+	windows, err := e.Store.Windows(ctx)
+	if err != nil {
+		return schedule{}, reading("windows", err)
 	}
-	e.Log.LogAttrs(ctx, slog.LevelWarn, "not published: over budget", slog.String("day", w.Day.String()))
-	if err := e.Store.GiveUp(ctx, w.Day); err != nil {
-		return fmt.Errorf("giving up: %w", err)
+	s := schedule{first: first, pending: make(map[meter.Day]WindowState, len(windows))}
+	for _, w := range windows {
+		s.pending[w.Day] = w.State
 	}
-	return nil
+	return s, nil
 }

@@ -41,18 +41,25 @@ func TestAnotherProcessIsFaster(t *testing.T) {
 		{releasetest.ListWindows, 1, 1},
 		{releasetest.BeginClosing, 1, 1},
 		{releasetest.ReadWindow, 1, 1},
+		{releasetest.ListWindows, 2, 1},
 		{releasetest.ReadNodes, 1, 1},
-		{releasetest.ReadHouseholds, 1, 1},
 		{releasetest.Unwrap, 1, 1},
 		{releasetest.SpoolKeys, 1, 1},
 		{releasetest.WriterKeys, 1, 1},
+		{releasetest.RunningSets, 1, 1},
+		{releasetest.ReadHouseholds, 1, 1},
 		{releasetest.SpoolRecords, 1, 1},
+		{releasetest.PublishedAmong, 1, 1},
+		{releasetest.CountAttempt, 1, 1},
 		{releasetest.SpoolRecords, 2, 2}, // both have paid, one has published
 		{releasetest.PutConflict, 1, 2},
-		{releasetest.ReadWindow, 2, 1},
+		{releasetest.ReadWindow, 2, 2},
+		{releasetest.ReadSpent, 1, 2},
+		{releasetest.EndPublishing, 1, 1},
+		{releasetest.ReadWindow, 3, 1},
 		{releasetest.DestroyKey, 1, 1},
 		{releasetest.EndClosing, 1, 1},
-		{releasetest.ReadWindow, 3, 1},
+		{releasetest.ReadWindow, 4, 1},
 	} {
 		for _, cap := range []uint64{9, 1} {
 			t.Run(fmt.Sprintf("before %s %d, budget for %d", test.step, test.n, cap), func(t *testing.T) {
@@ -68,14 +75,14 @@ func TestAnotherProcessIsFaster(t *testing.T) {
 					if _, err := other.CloseDue(context.Background()); err != nil {
 						t.Errorf("the other process: %v", err)
 					}
-					first, _ = w.store.Published(release.ID(today))
+					first, _ = w.store.Published(id(today))
 				})
 				_, err := w.engine.CloseDue(t.Context())
 				if err != nil || !met {
 					t.Fatalf("closing: %v (the other process ran: %v)", err, met)
 				}
 				w.settled(t, today)
-				if test.spent > int(cap) {
+				if test.spent > int(cap) && test.step != releasetest.ReadSpent { // summed before the spool was gone
 					// The other one found the budget spent, by this one, and gave the
 					// day up: what is spent is spent, and nothing was published.
 					if w.store.Releases() != 0 || w.log.Verify(t).Classes[ledger.ClassRelease] != uint64(len(w.store.Reservations())) {
@@ -84,13 +91,13 @@ func TestAnotherProcessIsFaster(t *testing.T) {
 					return
 				}
 				w.body(t, today)
-				if now, _ := w.store.Published(release.ID(today)); string(now.Body) != string(first.Body) {
+				if now, _ := w.store.Published(id(today)); test.spent <= int(cap) && string(now.Body) != string(first.Body) {
 					t.Error("the day was published again")
 				}
 				if report := w.log.Verify(t); report.Classes[ledger.ClassRelease] != 1+uint64(len(w.store.Reservations())) || w.store.Releases() != 1 {
 					t.Errorf("%d leaves and %d rows of one release", report.Classes[ledger.ClassRelease], w.store.Releases())
 				}
-				if got := len(w.store.Reservations()); got != test.spent {
+				if got := len(w.store.Reservations()); got != min(test.spent, int(cap)) {
 					t.Errorf("%d reservations, want %d", got, test.spent)
 				}
 			})

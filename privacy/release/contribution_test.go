@@ -16,18 +16,25 @@ import (
 
 // at is a curve that is zero but for some half-hours.
 func at(values map[int]int64) []int64 {
-	x := make([]int64, release.Intervals)
+	x := make([]int64, 48)
 	for i, v := range values {
 		x[i] = v
 	}
 	return x
 }
 
+// raw returns the raw sums of a day's curve by node.
+func (w *world) raw(t *testing.T, day meter.Day) (map[string][]int64, error) {
+	t.Helper()
+	raw, err := w.engine.Raw(t.Context(), day)
+	return raw[id(day)], err
+}
+
 // rawFeeder returns the raw sums of one feeder, after checking that every other
 // feeder has none and that the levels above hold the same.
 func rawFeeder(t *testing.T, w *world, day meter.Day, feeder string) []int64 {
 	t.Helper()
-	raw, _, err := w.engine.Raw(t.Context(), day)
+	raw, err := w.raw(t, day)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +45,7 @@ func rawFeeder(t *testing.T, w *world, day meter.Day, feeder string) []int64 {
 		}
 	}
 	for id, sums := range raw {
-		want := make([]int64, release.Intervals)
+		want := make([]int64, 48)
 		if above[id] {
 			want = raw[feeder]
 		}
@@ -129,7 +136,7 @@ func TestContributesSaysWhatTheSpoolTakes(t *testing.T) {
 		{net, 900, false},
 		{meter.Register{}, 900, false},
 	} {
-		if got := release.Contributes(meter.Series{Register: test.register, Length: test.length}); got != test.want {
+		if got := plain().Contributes(meter.Series{Register: test.register, Length: test.length}); got != test.want {
 			t.Errorf("%s in %d s: %v, want %v", test.register, test.length, got, test.want)
 		}
 	}
@@ -169,13 +176,13 @@ func TestFirstAcceptedWinsAndTheConflictIsReported(t *testing.T) {
 // one meter apart. It would catch a clip by usage point, which lets a home count
 // several times its bound.
 func TestAHouseholdIsClippedOnce(t *testing.T) {
-	plan := release.DefaultPlan()
-	for i := range plan.Levels {
-		plan.Levels[i].ClipWh = 1000
+	plan := plain()
+	for i := range plan.Products[0].Levels {
+		plan.Products[0].Levels[i].ClipWh = 1000
 	}
 	w := newWorld(t, plan)
 	w.home("home", "feeder-1", "up-a", "up-b")
-	w.store.AddPoint("up-c", "feeder-3")
+	w.store.AddPoint("up-c", release.Place{Node: "feeder-3"})
 	noon := today.Start() + 43200
 	w.store.Occupy(consent.Occupancy{UsagePoint: "up-c", Household: "before", From: -1 << 40, Until: noon})
 	w.store.Occupy(consent.Occupancy{UsagePoint: "up-c", Household: "after", From: noon})
@@ -183,7 +190,7 @@ func TestAHouseholdIsClippedOnce(t *testing.T) {
 	w.send(t, today,
 		halves("home", "up-a", today, 0, 1000), halves("home", "up-b", today, 0, 1000),
 		halves("before", "up-c", today, 10, 1000), halves("after", "up-c", today, 30, 1000))
-	raw, _, err := w.engine.Raw(t.Context(), today)
+	raw, err := w.raw(t, today)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,20 +213,20 @@ func TestTheRegisterDecidesWhoCounts(t *testing.T) {
 	w.home("stays", "feeder-1", "up-1")
 	w.home("erased", "feeder-1", "up-2")
 	w.home("inner", "sub-2", "up-3")
-	w.store.AddPoint("up-4", "feeder-1")
+	w.store.AddPoint("up-4", release.Place{Node: "feeder-1"})
 	w.store.Occupy(consent.Occupancy{UsagePoint: "up-4", Household: "moved-out", From: -1 << 40, Until: today.Start()})
 	w.open(t, today)
 	for i, h := range []consent.Household{"stays", "erased", "inner", "moved-out"} {
 		w.send(t, today, halves(h, meter.UsagePoint("up-"+string(rune('1'+i))), today, i, 10))
 	}
 	w.store.Erase("erased")
-	raw, _, err := w.engine.Raw(t.Context(), today)
+	raw, err := w.raw(t, today)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string][]int64{"region": at(map[int]int64{0: 10, 2: 10}), "sub-1": at(map[int]int64{0: 10}), "feeder-1": at(map[int]int64{0: 10}), "sub-2": at(map[int]int64{2: 10})}
 	for id, sums := range raw {
-		if x := want[id]; !slices.Equal(sums, append(x, make([]int64, release.Intervals-len(x))...)) {
+		if x := want[id]; !slices.Equal(sums, append(x, make([]int64, 48-len(x))...)) {
 			t.Errorf("%s is %v, want %v", id, sums, x)
 		}
 	}
@@ -236,7 +243,7 @@ func TestSharesOfALargeWindowAddUp(t *testing.T) {
 		w.send(t, today, halves(h, p, today, i, int64(i+1)))
 		w.send(t, today, revised(halves(h, p, today, i, int64(100*(i+1))), 1), halves(h, p, today, 40, 1))
 	}
-	whole, _, err := w.engine.Raw(t.Context(), today)
+	whole, err := w.raw(t, today)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +252,7 @@ func TestSharesOfALargeWindowAddUp(t *testing.T) {
 	}
 	for _, n := range []int{1, 2, 7, 24, 25, 26} {
 		w.engine.HoldAtOnce(n)
-		got, _, err := w.engine.Raw(t.Context(), today)
+		got, err := w.raw(t, today)
 		if err != nil || !maps.EqualFunc(got, whole, func(a, b []int64) bool { return slices.Equal(a, b) }) {
 			t.Errorf("%d households at once: other sums, %v", n, err)
 		}
@@ -256,7 +263,7 @@ func TestSharesOfALargeWindowAddUp(t *testing.T) {
 // like any other. It would catch a wrapped sum, and an overflow that lets one
 // household decide whether anybody's day is published.
 func TestExtremeReadingsStopNoRelease(t *testing.T) {
-	w := newWorld(t, release.DefaultPlan())
+	w := newWorld(t, plain())
 	w.home("home", "feeder-1", "up-1", "up-2", "up-3")
 	w.open(t, today)
 	most := meter.CapValue(math.MaxInt64, 900) // 2^61 - 1: six of them overflow
@@ -265,11 +272,11 @@ func TestExtremeReadingsStopNoRelease(t *testing.T) {
 		c.CapWatts = math.MaxInt64
 		w.send(t, today, c)
 	}
-	raw, _, err := w.engine.Raw(t.Context(), today)
+	raw, err := w.raw(t, today)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := w.plan.Levels[0].ClipWh
+	c := w.plan.Products[0].Levels[0].ClipWh
 	half := new(big.Int).Sqrt(big.NewInt(c * c / 2)).Int64() // two equal half-hours of norm C
 	if got, want := raw["region"], at(map[int]int64{0: half, 2: half}); !slices.Equal(got, want) {
 		t.Errorf("the region's day is %v, want %v", got, want)

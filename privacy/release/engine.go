@@ -20,11 +20,12 @@ type Config[T Tx] struct {
 	Ledger Ledger[T]
 	Keys   seal.Wrapper
 	Signer ed25519.PrivateKey
-	Plan   Plan   // validated
-	Origin string // of the hub, as in its ledger
-	Now    func() time.Time
-	Rand   io.Reader    // window keys and request ids; noise has a source of its own
-	Log    *slog.Logger // nil means none
+
+	Catalogue Catalogue // validated
+	Origin    string    // of the hub, as in its ledger
+	Now       func() time.Time
+	Rand      io.Reader    // window keys and request ids; noise has a source of its own
+	Log       *slog.Logger // nil means none
 }
 
 // Ledger sequences leaves; *ledger.Sequencer is one.
@@ -47,8 +48,10 @@ type Engine[T Tx] struct {
 
 	closing sync.Mutex
 	// Guarded by closing:
-	unpaid     map[meter.Day]payment // asked for, and not yet known to be recorded and signed
-	unrecorded map[meter.Day]signed  // paid for, and not yet known to be published
+	payments   map[string]*payment   // by release: asked for, and no noise was drawn for it
+	unrecorded map[meter.Day]outcome // paid for, and not yet known to be published
+
+	live map[meter.Day]*liveDay
 
 	seed   maphash.Seed
 	atOnce int // households whose contributions are in memory together
@@ -56,7 +59,7 @@ type Engine[T Tx] struct {
 
 // householdsAtOnce bounds the memory of a closing: their contributions take
 // about 1 KiB for every series of 96 intervals.
-const householdsAtOnce = 1 << 16
+const householdsAtOnce = 1 << 18
 
 // NewEngine returns an engine.
 func NewEngine[T Tx](c Config[T]) *Engine[T] {
@@ -66,14 +69,18 @@ func NewEngine[T Tx](c Config[T]) *Engine[T] {
 	return &Engine[T]{
 		Config:     c,
 		windows:    make(map[meter.Day]seal.PublicKey),
-		unpaid:     make(map[meter.Day]payment),
-		unrecorded: make(map[meter.Day]signed),
+		payments:   make(map[string]*payment),
+		unrecorded: make(map[meter.Day]outcome),
+		live:       make(map[meter.Day]*liveDay),
 		seed:       maphash.MakeSeed(),
 		atOnce:     householdsAtOnce,
 	}
 }
 
+// Contributes reports whether some product is made of a series.
+func (e *Engine[T]) Contributes(s meter.Series) bool { return e.Catalogue.Contributes(s) }
+
 // due reports whether a day's watermark has passed.
 func (e *Engine[T]) due(day meter.Day, now time.Time) bool {
-	return now.Unix() >= day.End()+int64(e.Plan.Watermark/time.Second)
+	return now.Unix() >= day.End()+int64(e.Catalogue.Watermark/time.Second)
 }

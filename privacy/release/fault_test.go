@@ -28,8 +28,8 @@ const (
 
 // oneDay is a plan whose windows are due an hour after their day, so that a
 // schedule begins with the day at hand.
-func oneDay() release.Plan {
-	p := release.DefaultPlan()
+func oneDay() release.Catalogue {
+	p := plain()
 	p.Watermark = 3600e9
 	return p
 }
@@ -98,14 +98,19 @@ func TestClosingSurvivesEveryFault(t *testing.T) {
 		{releasetest.LastWindow, 1, 1, 1},
 		{releasetest.ListWindows, 1, 1, 1},
 		{releasetest.BeginClosing, 1, 1, 1},
-		{releasetest.ReadWindow, 1, 1, 1}, // after BeginClosing
+		{releasetest.ReadWindow, 1, 1, 1},  // after BeginClosing
+		{releasetest.FirstWindow, 1, 1, 1}, // the schedule
+		{releasetest.ListWindows, 2, 1, 1},
 		{releasetest.ReadNodes, 1, 1, 1},
-		{releasetest.ReadHouseholds, 1, 1, 1},
 		{releasetest.Unwrap, 1, 1, 1},
 		{releasetest.SpoolKeys, 1, 1, 1},
 		{releasetest.WriterKeys, 1, 1, 1},
+		{releasetest.RunningSets, 1, 1, 1},
+		{releasetest.ReadHouseholds, 1, 1, 1},
 		{releasetest.SpoolRecords, 1, 1, 1}, // tried
-		{ledgertest.Begin, 1, 1, 1},         // of the payment
+		{releasetest.PublishedAmong, 1, 1, 1},
+		{releasetest.CountAttempt, 1, 1, 1},
+		{ledgertest.Begin, 1, 1, 1}, // of the payment
 		{ledgertest.LockHead, 1, 1, 1},
 		{ledgertest.FindRequest, 1, 1, 1},
 		{ledgertest.Savepoint, 1, 1, 1},
@@ -115,19 +120,21 @@ func TestClosingSurvivesEveryFault(t *testing.T) {
 		{ledgertest.PutCheckpoint, 1, 1, 2}, // paid, and not signed: no noise is drawn on it yet
 		{releasetest.SpoolRecords, 2, 2, 2}, // summed: noise is drawn by now
 		{releasetest.PutConflict, 1, 1, 1},  // not worth a day
+		{releasetest.ReadWindow, 2, 2, 2},   // is it still ours to publish?
+		{releasetest.ReadSpent, 1, 2, 2},    // stated
 		{ledgertest.Begin, 2, 1, 2},         // of the release
 		{ledgertest.LockHead, 2, 1, 2},
 		{ledgertest.FindRequest, 2, 1, 2},
 		{ledgertest.Savepoint, 2, 1, 2},
 		{releasetest.PutRelease, 1, 1, 2},
-		{releasetest.MoveWindow, 1, 1, 2},
 		{ledgertest.Append, 2, 1, 2},
 		{ledgertest.Commit, 2, 1, 2},
 		{ledgertest.PutCheckpoint, 2, 1, 1},
-		{releasetest.ReadWindow, 2, 1, 1}, // after the release
+		{releasetest.EndPublishing, 1, 1, 1},
+		{releasetest.ReadWindow, 3, 1, 1}, // after the release
 		{releasetest.DestroyKey, 1, 1, 1},
 		{releasetest.EndClosing, 1, 1, 1},
-		{releasetest.ReadWindow, 3, 1, 1}, // after the end
+		{releasetest.ReadWindow, 4, 1, 1}, // after the end
 	} {
 		for _, fault := range []ledgertest.Fault{ledgertest.Failed, ledgertest.FailedPersisted, ledgertest.Lost} {
 			if fault == ledgertest.Lost && r.step != ledgertest.Commit {
@@ -146,7 +153,7 @@ func TestClosingSurvivesEveryFault(t *testing.T) {
 					if x.seen.Load() < r.n {
 						t.Fatal("the fault was never met")
 					}
-					before, out := w.store.Published(release.ID(today))
+					before, out := w.store.Published(id(today))
 					if replaced {
 						w.restart(t)
 					}
@@ -159,7 +166,7 @@ func TestClosingSurvivesEveryFault(t *testing.T) {
 					}
 					w.settled(t, today)
 					w.body(t, today)
-					if after, _ := w.store.Published(release.ID(today)); out && !bytes.Equal(after.Body, before.Body) {
+					if after, _ := w.store.Published(id(today)); out && !bytes.Equal(after.Body, before.Body) {
 						t.Error("a published release has changed")
 					}
 					w.restart(t) // signs what a fault has left unsigned
@@ -191,14 +198,14 @@ func (w *world) paid(t *testing.T, trace []releasetest.Step) {
 	draws, last := 0, releasetest.Step("")
 	asked, paid := false, false
 	for _, s := range trace {
-		// The spool is tried after its writers were read, and summed under noise
+		// The spool is tried after the register was read, and summed under noise
 		// that has just been drawn: after a payment that was committed.
 		switch {
 		case s == releasetest.Reserve:
 			asked = true
 		case s == ledgertest.Commit:
 			asked, paid = false, paid || asked
-		case s == releasetest.SpoolRecords && last == releasetest.WriterKeys: // tried
+		case s == releasetest.SpoolRecords && last == releasetest.ReadHouseholds: // tried
 		case s == releasetest.SpoolRecords && paid:
 			draws, paid = draws+1, false
 		case s == releasetest.SpoolRecords:
@@ -212,11 +219,11 @@ func (w *world) paid(t *testing.T, trace []releasetest.Step) {
 	for _, r := range w.store.Reservations() {
 		sum += r.Rho
 	}
-	cost, err := w.plan.DayRho()
+	cost, err := w.plan.Products[0].Rho()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if spent := w.store.Spent(2018); draws == 0 || spent != sum || spent < dp.Rho(draws)*cost || spent > w.plan.YearlyCap {
+	if spent := w.spent(2018); draws == 0 || spent != sum || spent < dp.Rho(draws)*cost || spent > w.plan.YearlyCap {
 		t.Errorf("spent %s, reserved %s, for %d drawings at %s", spent, sum, draws, cost)
 	}
 }

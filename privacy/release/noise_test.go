@@ -36,7 +36,7 @@ const far = 5
 // without noise because it is empty.
 func TestNoiseOfAnEmptyPopulation(t *testing.T) {
 	tree := largeTree()
-	w := newWorldOf(t, release.DefaultPlan(), tree)
+	w := newWorldOf(t, plain(), tree)
 	w.open(t, today)
 	w.due(today)
 	w.close(t, days(today-1, today)...)
@@ -48,8 +48,8 @@ func TestNoiseOfAnEmptyPopulation(t *testing.T) {
 	z := func(b release.Body, node int) []float64 { // in units of σ
 		n := b.Nodes[node]
 		variance, _ := b.Levels[n.Level].Sigma2.Rat().Float64()
-		out := make([]float64, len(n.Wh))
-		for i, v := range n.Wh {
+		out := make([]float64, len(n.Raw))
+		for i, v := range n.Raw {
 			out[i] = float64(v) / math.Sqrt(variance)
 		}
 		return out
@@ -67,7 +67,7 @@ func TestNoiseOfAnEmptyPopulation(t *testing.T) {
 			for j, v := range x {
 				all.add(v)
 				level[n.Level].add(v * v)
-				odd.add(float64(b.Nodes[i].Wh[j] & 1))
+				odd.add(float64(b.Nodes[i].Raw[j] & 1))
 				if j > 0 {
 					halfHours.add(v * x[j-1])
 				}

@@ -6,66 +6,220 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"time"
 
+	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/dp"
+	"github.com/wattveil/wattveil/privacy/seal"
 )
 
-// signed is a release on its way into the store. It holds nothing but what is
-// to be public, and its budget is spent: it may be proposed as often as needed.
+// outcome is a closing on its way into the store. It holds nothing but what is to be
+// public, and what is sealed; its budget is spent: it may be put there as often as
+// needed.
+type outcome struct {
+	releases []signed
+	set      *seal.RunningKeyWrap // nil if nothing runs on
+	replaced []seal.RunningID
+}
+
+// signed is a release.
 type signed struct {
 	published Published
+	days      []meter.Day
+	part      int // of live load, from 1
 	nodes     int
 	cost      dp.Rho
+	dayCost   dp.Rho
 }
 
-// publish makes the day's release and commits it with its leaf.
-func (e *Engine[T]) publish(ctx context.Context, w Window) error {
-	s, made := e.unrecorded[w.Day]
+// publish makes the day's releases and commits each with its leaf, then moves the
+// window on.
+func (e *Engine[T]) publish(ctx context.Context, w Window, s schedule) error {
+	o, made := e.unrecorded[w.Day]
 	if !made {
 		var err error
-		if s, err = e.produce(ctx, w); err != nil {
+		if o, err = e.produce(ctx, w, s); err != nil {
 			return err
 		}
-		e.unrecorded[w.Day] = s
+		e.unrecorded[w.Day] = o
 	}
-	return e.record(ctx, s)
+	for _, r := range o.releases {
+		if err := e.record(ctx, r); err != nil {
+			return err
+		}
+	}
+	err := e.Store.EndPublishing(ctx, w.Day, o.set, o.replaced)
+	if errors.Is(err, ErrWindowClosed) {
+		delete(e.unrecorded, w.Day) // the window that the set is sealed to has moved on: seal it anew
+	}
+	if err != nil {
+		return fmt.Errorf("moving window: %w", err)
+	}
+	return nil
 }
 
-// produce checks that the day can be summed, reserves its budget, draws its
-// noise, sums, and signs.
-func (e *Engine[T]) produce(ctx context.Context, w Window) (signed, error) {
-	cost, err := e.Plan.DayRho()
+// produce checks that the day can be summed, leaves the running sums of what is not
+// over, reserves the budget of what is, draws noise, sums, and signs.
+func (e *Engine[T]) produce(ctx context.Context, w Window, s schedule) (outcome, error) {
+	tree, err := e.Store.Nodes(ctx)
 	if err != nil {
-		return signed{}, fmt.Errorf("pricing a day: %w", err)
+		return outcome{}, reading("grid tree", err)
 	}
-	in, c, err := e.prepare(ctx, w)
+	in, err := e.inputs(ctx, w, s)
 	if err != nil {
-		return signed{}, err
+		return outcome{}, err
 	}
-	defer c.erase()
+	defer in.erase()
+	if err := e.rehearse(ctx, in); err != nil {
+		return outcome{}, err
+	}
+	due, err := e.ending(ctx, in, tree)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer func() {
+		for _, t := range due {
+			t.sums.erase()
+		}
+	}()
+	o := outcome{replaced: in.setIDs()}
+	if o.set, err = e.leave(ctx, in, s); err != nil {
+		return outcome{}, err
+	}
 	// Only budget that is committed may be spent: an attempt that dies after this
 	// line has paid for noise that nobody saw.
-	if err := e.pay(ctx, w, cost); err != nil {
-		return signed{}, err
+	if due, err = e.pay(ctx, w, due); err != nil {
+		return outcome{}, err
 	}
-	if err := c.draw(); err != nil {
-		return signed{}, err
+	if len(due) == 0 {
+		return o, nil
 	}
-	conflicts, err := e.sum(ctx, in, c)
+	for _, t := range due {
+		delete(e.payments, t.releaseID()) // good for one draw
+		if err := t.sums.draw(); err != nil {
+			return outcome{}, err
+		}
+	}
+	if err := e.sum(ctx, in); err != nil {
+		return outcome{}, err
+	}
+	// Another process may have closed the day meanwhile, and deleted what was summed.
+	if now, err := e.Store.Window(ctx, w.Day); err != nil || now.State != WindowClosing {
+		return outcome{}, errors.Join(ErrWindowClosed, reading("window", err))
+	}
+	for _, t := range due {
+		r, err := e.sign(ctx, t)
+		if err != nil {
+			return outcome{}, err
+		}
+		o.releases = append(o.releases, r)
+	}
+	return o, nil
+}
+
+// ending lays out the sums of the tracks that end with this day, but for those that were
+// published already: an earlier attempt got so far.
+func (e *Engine[T]) ending(ctx context.Context, in *inputs, tree []Node) ([]*track, error) {
+	var due []*track
+	var ids []string
+	for _, t := range in.tracks {
+		if t.due {
+			due, ids = append(due, t), append(ids, t.releaseID())
+		}
+	}
+	done, err := e.Store.PublishedAmong(ctx, ids)
+	if err != nil {
+		return nil, reading("releases", err)
+	}
+	var left []*track
+	for _, t := range due {
+		if done[t.releaseID()] {
+			continue
+		}
+		if t.sums, err = newSums(t.measure, tree, e.Catalogue.Tariffs); err != nil {
+			return nil, err
+		}
+		left = append(left, t)
+	}
+	return left, nil
+}
+
+// leave seals the running sums of the tracks that go on to the next window that is not
+// published.
+func (e *Engine[T]) leave(ctx context.Context, in *inputs, s schedule) (*seal.RunningKeyWrap, error) {
+	var going []*track
+	var at []int
+	for i, t := range in.tracks {
+		if !t.due {
+			going, at = append(going, t), append(at, i)
+		}
+	}
+	if len(going) == 0 {
+		return nil, nil //nolint:nilnil // no set is the answer
+	}
+	next, err := e.next(ctx, in.window.Day, s)
+	if err != nil {
+		return nil, err
+	}
+	set, err := e.newSet(in.window.Day, going)
+	if err != nil {
+		return nil, err
+	}
+	defer set.erase()
+	states := make([]state, len(going))
+	_, err = e.each(ctx, in, func(_ *resident, household consent.Household, all []state) error {
+		for i, track := range at {
+			states[i] = all[track]
+		}
+		return set.add(ctx, household, states)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return set.end(ctx, next)
+}
+
+// next is the first window after a day's that is open or closing.
+func (e *Engine[T]) next(ctx context.Context, day meter.Day, s schedule) (Window, error) {
+	for d := day.Next(); d <= s.latest(); d = d.Next() {
+		if state, pending := s.pending[d]; pending && state < WindowPublished {
+			w, err := e.Store.Window(ctx, d)
+			return w, reading("window", err)
+		}
+	}
+	return Window{}, fmt.Errorf("leaving running sums: %w", ErrNotFound)
+}
+
+// sum adds every household to the releases that are due, and reports conflicts.
+func (e *Engine[T]) sum(ctx context.Context, in *inputs) error {
+	conflicts, err := e.each(ctx, in, func(r *resident, _ consent.Household, states []state) error {
+		for i, t := range in.tracks {
+			if t.sums == nil || !r.counts[i] || states[i].days == 0 {
+				continue
+			}
+			if err := t.sums.add(states[i].sum, states[i].stated(), r.places[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	e.report(ctx, conflicts)
+	return nil
+}
+
+// sign states a release and signs it.
+func (e *Engine[T]) sign(ctx context.Context, t *track) (signed, error) {
+	levels, nodes, err := t.sums.take()
 	if err != nil {
 		return signed{}, err
 	}
-	e.report(ctx, w.Day, conflicts)
-	levels, nodes, err := c.take()
-	if err != nil {
-		return signed{}, err
-	}
-	body, err := e.body(w.Day, levels, nodes)
+	body, err := e.body(ctx, t, levels, nodes)
 	if err != nil {
 		return signed{}, err
 	}
@@ -75,86 +229,18 @@ func (e *Engine[T]) produce(ctx context.Context, w Window) (signed, error) {
 	}
 	return signed{
 		published: Published{
-			ID: body.ID, Product: Product, Day: w.Day, Body: encoded,
-			Signature: Sign(e.Signer, encoded), PublicKey: e.Signer.Public().(ed25519.PublicKey),
+			ID: body.ID, Product: body.Product, Day: t.last(), Body: encoded,
+			Signature: Sign(e.Signer, encoded), PublicKey: e.signerPublic(),
 		},
-		nodes: len(body.Nodes), cost: cost,
+		days: t.blocks, part: t.part, nodes: len(body.Nodes), cost: dp.Rho(body.Guarantee.RhoNano), dayCost: dp.Rho(body.Guarantee.DayRhoNano),
 	}, nil
 }
 
-// payment is a reservation with the name under which the ledger is asked for it.
-type payment struct {
-	reservation Reservation
-	request     string
+func (e *Engine[T]) signerPublic() ed25519.PublicKey {
+	return e.Signer.Public().(ed25519.PublicKey) //nolint:forcetypeassert // what it is documented to be
 }
 
-// pay spends budget on a day and puts that on record. When it returns nil, both are
-// committed and signed, and the payment is good for one draw of noise. One that may
-// have been recorded is asked for again under its name the next time, instead of
-// paying twice.
-func (e *Engine[T]) pay(ctx context.Context, w Window, cost dp.Rho) error {
-	p, asked := e.unpaid[w.Day]
-	if !asked {
-		var err error
-		if p, err = e.payment(w, cost); err != nil {
-			return err
-		}
-		e.unpaid[w.Day] = p
-	}
-	_, err := e.Ledger.Propose(ctx, p.request, func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error) {
-		r := p.reservation
-		r.LeafIndex = at.Index
-		if err := tx.Reserve(ctx, r); err != nil {
-			return ledger.Payload{}, err
-		}
-		return ledger.Payload{Kind: ledger.KindBudgetSpend, Product: r.Product, Day: int32(r.Day), RhoNano: uint64(r.Rho)}, nil
-	})
-	if !errors.Is(err, ledger.ErrUnsigned) && !errors.Is(err, ledger.ErrUnknownOutcome) {
-		delete(e.unpaid, w.Day) // used now, or never made
-	}
-	if err != nil {
-		return fmt.Errorf("reserving budget: %w", err)
-	}
-	return nil
-}
-
-// payment names what one attempt costs. The ledger answers a request that it knows
-// with what was recorded then, and two engines may attempt one day at once: asking
-// under a name that both know, each would take the other's payment for its own.
-func (e *Engine[T]) payment(w Window, cost dp.Rho) (payment, error) {
-	r := Reservation{
-		ID: fmt.Sprintf("%s/%d", ID(w.Day), w.Attempts+1), Product: Product, Day: w.Day, Year: yearOf(w.Day), Rho: cost, Cap: e.Plan.YearlyCap,
-	}
-	var own [16]byte
-	if _, err := io.ReadFull(e.Rand, own[:]); err != nil {
-		return payment{}, fmt.Errorf("naming a reservation: %w", err)
-	}
-	return payment{r, fmt.Sprintf("budget/%s/%x", r.ID, own)}, nil
-}
-
-// prepare reads everything that a day is summed from but the readings, lays out
-// the curves, and tries whether every record of the spool opens: all that can
-// fail for long fails here, before budget is spent on it.
-func (e *Engine[T]) prepare(ctx context.Context, w Window) (inputs, *curves, error) {
-	tree, err := e.Store.Nodes(ctx)
-	if err != nil {
-		return inputs{}, nil, reading("grid tree", err)
-	}
-	c, err := newCurves(e.Plan, tree)
-	if err != nil {
-		return inputs{}, nil, err
-	}
-	in, err := e.inputs(ctx, w)
-	if err != nil {
-		return inputs{}, nil, err
-	}
-	if err := e.rehearse(ctx, in); err != nil {
-		return inputs{}, nil, err
-	}
-	return in, c, nil
-}
-
-// record commits the release, its ledger leaf and the window's state.
+// record commits a release with its ledger leaf.
 func (e *Engine[T]) record(ctx context.Context, s signed) error {
 	p := s.published
 	_, err := e.Ledger.Propose(ctx, "release/"+p.ID, func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error) {
@@ -162,13 +248,10 @@ func (e *Engine[T]) record(ctx context.Context, s signed) error {
 		if err := tx.PutRelease(ctx, p); err != nil {
 			return ledger.Payload{}, fmt.Errorf("storing release: %w", err)
 		}
-		if err := tx.MoveWindow(ctx, p.Day, WindowClosing, WindowPublished); err != nil {
-			return ledger.Payload{}, fmt.Errorf("moving window: %w", err)
-		}
-		return ledger.Payload{
-			Kind: ledger.KindRelease, Product: p.Product, Day: int32(p.Day), Nodes: uint32(s.nodes),
-			RhoNano: uint64(s.cost), Digest: sha256.Sum256(p.Body),
-		}, nil
+		payload := spanPayload(ledger.KindRelease, p.Product, s.days, s.cost, s.dayCost)
+		payload.Intervals = uint64(s.part)
+		payload.Nodes, payload.Digest = uint32(s.nodes), sha256.Sum256(p.Body)
+		return payload, nil
 	})
 	if err != nil {
 		return fmt.Errorf("recording release: %w", err)
@@ -176,13 +259,25 @@ func (e *Engine[T]) record(ctx context.Context, s signed) error {
 	return nil
 }
 
+// spanPayload states what concerns some days.
+func spanPayload(kind ledger.Kind, product string, days []meter.Day, rho, dayRho dp.Rho) ledger.Payload {
+	p := ledger.Payload{Kind: kind, Product: product, Day: int32(days[0]), RhoNano: uint64(rho)}
+	for _, d := range days[1:] {
+		p.Days |= 1 << (d - days[0] - 1)
+	}
+	if dayRho != rho {
+		p.DayRhoNano = uint64(dayRho)
+	}
+	return p
+}
+
 // report tells the utilities which of their usage points were stated twice. A
 // report that fails is not worth the day: budget is spent by now, and the
 // intervals are counted again wherever they are read.
-func (e *Engine[T]) report(ctx context.Context, day meter.Day, conflicts map[meter.UsagePoint]int) {
-	for point, n := range conflicts {
-		if err := e.Store.PutConflict(ctx, point, day, n, e.Now().Unix()); err != nil {
-			e.Log.LogAttrs(ctx, slog.LevelWarn, "conflict not reported", slog.String("day", day.String()), slog.String("cause", err.Error()))
+func (e *Engine[T]) report(ctx context.Context, conflicts map[conflict]int) {
+	for c, n := range conflicts {
+		if err := e.Store.PutConflict(ctx, c.point, c.day, n, e.Now().Unix()); err != nil {
+			e.Log.LogAttrs(ctx, slog.LevelWarn, "conflict not reported", slog.String("day", c.day.String()), slog.String("cause", err.Error()))
 		}
 	}
 }

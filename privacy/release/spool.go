@@ -12,27 +12,53 @@ import (
 	"github.com/wattveil/wattveil/privacy/seal"
 )
 
-// inputs is what a day is summed from.
+// inputs is what a closing is made of.
 type inputs struct {
-	day   meter.Day
-	homes map[consent.Household]string // the leaf that each household counts in
-	keys  map[seal.WriterID]seal.SpoolKey
+	window    Window
+	tracks    []*track
+	residents map[consent.Household]*resident
+	keys      map[seal.WriterID]seal.SpoolKey
+	sets      []openSet
+	damaged   []seal.RunningID // sets that do not open
 }
 
-// inputs reads the day's register and opens its spool keys.
-func (e *Engine[T]) inputs(ctx context.Context, w Window) (inputs, error) {
-	in := inputs{day: w.Day}
-	var err error
-	if in.homes, err = e.Store.HouseholdNodes(ctx, w.Day); err != nil {
-		return inputs{}, reading("households", err)
-	}
+// openSet is a set of running sums that an earlier closing left.
+type openSet struct {
+	wrap seal.RunningKeyWrap
+	key  seal.RunningKey
+}
+
+// resident is a household on the register.
+type resident struct {
+	places  []Place // by track; where it does not count in a track, the zero Place
+	counts  []bool  // by track
+	records int     // that name it, in spool and sets
+}
+
+// inputs reads the register, and opens the keys of the spool and of running sums.
+func (e *Engine[T]) inputs(ctx context.Context, w Window, s schedule) (*inputs, error) {
+	in := &inputs{window: w}
 	private, err := e.open(ctx, w)
 	if err != nil {
-		return inputs{}, err
+		return nil, err
 	}
-	wraps, err := e.Store.SpoolKeys(ctx, w.Day)
+	if err := e.openSpoolKeys(ctx, in, private); err != nil {
+		return nil, err
+	}
+	running, err := e.openSets(ctx, in, private)
 	if err != nil {
-		return inputs{}, reading("spool keys", err)
+		return nil, err
+	}
+	if in.tracks, err = e.tracks(w.Day, s, running); err != nil {
+		return nil, err
+	}
+	return in, e.register(ctx, in)
+}
+
+func (e *Engine[T]) openSpoolKeys(ctx context.Context, in *inputs, private seal.PrivateKey) error {
+	wraps, err := e.Store.SpoolKeys(ctx, in.window.Day)
+	if err != nil {
+		return reading("spool keys", err)
 	}
 	writers := make([]seal.WriterID, len(wraps))
 	for i, k := range wraps {
@@ -40,7 +66,7 @@ func (e *Engine[T]) inputs(ctx context.Context, w Window) (inputs, error) {
 	}
 	registered, err := e.Store.WriterKeys(ctx, writers)
 	if err != nil {
-		return inputs{}, reading("writers", err)
+		return reading("writers", err)
 	}
 	in.keys = make(map[seal.WriterID]seal.SpoolKey, len(wraps))
 	for _, k := range wraps {
@@ -53,12 +79,41 @@ func (e *Engine[T]) inputs(ctx context.Context, w Window) (inputs, error) {
 			in.keys[k.Writer] = key
 		}
 	}
-	return in, nil
+	return nil
+}
+
+// register finds out where households count in each track. A household counts where
+// it lived last in the days of the track, and in every track whose days it lived in;
+// its contributions of a day are its own, whoever lives there now.
+func (e *Engine[T]) register(ctx context.Context, in *inputs) error {
+	in.residents = map[consent.Household]*resident{}
+	type days struct{ first, last meter.Day }
+	read := map[days]map[consent.Household]Place{}
+	for i, t := range in.tracks {
+		span := days{t.first, t.last()}
+		places, known := read[span]
+		if !known {
+			var err error
+			if places, err = e.Store.HouseholdPlaces(ctx, span.first, span.last); err != nil {
+				return reading("households", err)
+			}
+			read[span] = places
+		}
+		for h, p := range places {
+			r := in.residents[h]
+			if r == nil {
+				r = &resident{places: make([]Place, len(in.tracks)), counts: make([]bool, len(in.tracks))}
+				in.residents[h] = r
+			}
+			r.places[i], r.counts[i] = p, true
+		}
+	}
+	return nil
 }
 
 // records opens the window's spool, record by record.
-func (e *Engine[T]) records(ctx context.Context, in inputs, yield func([]seal.Spooled)) error {
-	err := e.Store.SpoolRecords(ctx, in.day, func(r seal.SpoolRecord) error {
+func (e *Engine[T]) records(ctx context.Context, in *inputs, yield func([]seal.Spooled) error) error {
+	err := e.Store.SpoolRecords(ctx, in.window.Day, func(r seal.SpoolRecord) error {
 		key, ok := in.keys[r.Writer]
 		if !ok { // unregistered, or its wrap is damaged
 			return seal.ErrKey
@@ -67,8 +122,7 @@ func (e *Engine[T]) records(ctx context.Context, in inputs, yield func([]seal.Sp
 		if err != nil {
 			return err
 		}
-		yield(spooled)
-		return nil
+		return yield(spooled)
 	})
 	if err != nil {
 		return fmt.Errorf("opening spool: %w", err)
@@ -76,57 +130,239 @@ func (e *Engine[T]) records(ctx context.Context, in inputs, yield func([]seal.Sp
 	return nil
 }
 
-// rehearse opens every record and keeps nothing.
-func (e *Engine[T]) rehearse(ctx context.Context, in inputs) error {
-	return e.records(ctx, in, func(spooled []seal.Spooled) {
+// rehearse opens every record, keeps nothing, and counts how many records name each
+// household.
+func (e *Engine[T]) rehearse(ctx context.Context, in *inputs) error {
+	err := e.records(ctx, in, func(spooled []seal.Spooled) error {
+		var last consent.Household
 		for _, s := range spooled {
+			if r := in.residents[s.Household]; r != nil && s.Household != last {
+				r.records++ // a household named twice in a record counts for two: it is held
+			}
+			last = s.Household
 			clear(s.Series.Values)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return e.runningRecords(ctx, in, func(household consent.Household, states []state) {
+		if r := in.residents[household]; r != nil {
+			r.records++
+		}
+		for _, s := range states {
+			s.clear()
 		}
 	})
 }
 
-// sum adds every household's day to the curves, and returns how many intervals
-// of which usage points were stated twice with different values. Contributions of
-// households that are not on the register, erased since or unknown, are dropped.
-//
-// Since the records of a household may lie anywhere, its contributions are held
-// until the spool is read to its end. Where there are more than atOnce
-// households, the spool is read once for each share of them.
-func (e *Engine[T]) sum(ctx context.Context, in inputs, c *curves) (map[meter.UsagePoint]int, error) {
-	conflicts := map[meter.UsagePoint]int{}
-	shares := uint64(max(1, (len(in.homes)+e.atOnce-1)/e.atOnce))
-	for share := range shares {
-		held := map[consent.Household][]seal.Opened{}
-		err := e.records(ctx, in, func(spooled []seal.Spooled) {
-			for _, s := range spooled {
-				_, lives := in.homes[s.Household]
-				if lives && Contributes(s.Series) && maphash.String(e.seed, string(s.Household))%shares == share {
-					held[s.Household] = append(held[s.Household], s.Opened)
-				} else {
-					clear(s.Series.Values)
-				}
-			}
-		})
-		if err != nil {
-			return nil, err
+// home is what one household brings to a closing.
+type home struct {
+	opened []seal.Opened
+	states []state // by track; nil where nothing ran before
+}
+
+// each calls yield once with every household that brings anything, and its states by
+// track, which are yield's until it returns. It reports how many intervals were stated
+// twice with different values.
+func (e *Engine[T]) each(ctx context.Context, in *inputs, yield func(*resident, consent.Household, []state) error) (map[conflict]int, error) {
+	f := &folder{tracks: in.tracks, conflicts: map[conflict]int{}}
+	err := e.eachHome(ctx, in, func(household consent.Household, h *home) error {
+		states, err := f.fold(h)
+		if err == nil {
+			err = yield(in.residents[household], household, states)
 		}
-		for household, opened := range held {
-			x := vector(in.day, opened, conflicts)
-			err := c.add(x, in.homes[household])
-			clear(x)
-			if err != nil {
-				return nil, err
+		f.clear(h, states)
+		return err
+	})
+	return f.conflicts, err
+}
+
+// eachHome calls yield once with every resident that brings anything.
+//
+// The records of a household may lie anywhere. One that is in a single record is
+// done with it; the others are held until all is read, and where these are more than
+// atOnce, all is read once for each share of them.
+func (e *Engine[T]) eachHome(ctx context.Context, in *inputs, yield func(consent.Household, *home) error) error {
+	several := 0
+	for _, r := range in.residents {
+		if r.records > 1 {
+			several++
+		}
+	}
+	shares := uint64(max(1, (several+e.atOnce-1)/e.atOnce))
+	for share := range shares {
+		p := &pass{in: in, first: share == 0, held: map[consent.Household]*home{}, yield: yield}
+		p.mine = func(h consent.Household) bool { return maphash.String(e.seed, string(h))%shares == share }
+		if err := e.records(ctx, in, func(spooled []seal.Spooled) error { return p.record(spooled, e.Catalogue.Contributes) }); err != nil {
+			return err
+		}
+		if err := e.runningRecords(ctx, in, p.running); err != nil {
+			return err
+		}
+		for household, h := range p.held {
+			if err := yield(household, h); err != nil {
+				return err
 			}
 		}
 	}
-	return conflicts, nil
+	return nil
 }
 
-// vector merges what one household contributed and adds it up to its day. It
-// clears what it was given.
-func vector(day meter.Day, opened []seal.Opened, conflicts map[meter.UsagePoint]int) []int64 {
-	slices.SortStableFunc(opened, func(a, b seal.Opened) int { return cmp.Compare(a.Series.UsagePoint, b.Series.UsagePoint) })
-	x := make([]int64, Intervals)
+// pass is one reading of all that a closing is made of.
+type pass struct {
+	in    *inputs
+	first bool                         // of all passes: the one that does who is in a single record
+	mine  func(consent.Household) bool // whether it holds one of the others
+	held  map[consent.Household]*home
+	yield func(consent.Household, *home) error
+}
+
+// holds reports whether the pass keeps a household until the end.
+func (p *pass) holds(h consent.Household, r *resident) bool { return r.records > 1 && p.mine(h) }
+
+func (p *pass) hold(h consent.Household) *home {
+	if p.held[h] == nil {
+		p.held[h] = &home{}
+	}
+	return p.held[h]
+}
+
+// record takes in a record of the spool.
+func (p *pass) record(spooled []seal.Spooled, contributes func(meter.Series) bool) error {
+	single := home{}
+	for i, s := range spooled {
+		r := p.in.residents[s.Household]
+		switch {
+		case r == nil || !contributes(s.Series):
+			clear(s.Series.Values)
+		case p.holds(s.Household, r):
+			h := p.hold(s.Household)
+			h.opened = append(h.opened, s.Opened)
+		case r.records == 1 && p.first:
+			single.opened = append(single.opened, s.Opened)
+		default:
+			clear(s.Series.Values)
+		}
+		if len(single.opened) > 0 && (i+1 == len(spooled) || spooled[i+1].Household != s.Household) {
+			if err := p.yield(s.Household, &single); err != nil {
+				return err
+			}
+			single.opened = single.opened[:0]
+		}
+	}
+	return nil
+}
+
+// running takes in what a household left to this closing.
+func (p *pass) running(household consent.Household, states []state) {
+	r := p.in.residents[household]
+	if r != nil && (p.holds(household, r) || r.records == 1 && p.first) {
+		p.hold(household).merge(states)
+		return
+	}
+	for _, s := range states {
+		s.clear()
+	}
+}
+
+// merge adds states that an earlier closing left. No day counts twice: of two states
+// that both have one, which only damage could leave, the first stays.
+func (h *home) merge(states []state) {
+	if h.states == nil {
+		h.states = states
+		return
+	}
+	for i, s := range states {
+		mine := &h.states[i]
+		if s.sum == nil || mine.days&s.days != 0 {
+			continue
+		}
+		if mine.sum == nil {
+			*mine = s
+			continue
+		}
+		mine.days |= s.days
+		for j, v := range s.sum {
+			mine.sum[j] += v // each within 32 bits
+		}
+	}
+}
+
+// conflict names intervals that were stated twice with different values.
+type conflict struct {
+	point meter.UsagePoint
+	day   meter.Day
+}
+
+// folder adds up what households bring, with memory that it uses again.
+type folder struct {
+	tracks    []*track
+	conflicts map[conflict]int
+	states    []state
+	grids     []grid
+}
+
+// grid is a household's day in intervals of one length, of one register.
+type grid struct {
+	register meter.Register
+	seconds  int64
+	day      []int64
+	stated   bool
+	made     bool
+}
+
+// fold adds what a household contributed to what ran before. What it returns is the
+// folder's until the next call.
+func (f *folder) fold(h *home) ([]state, error) {
+	f.begin(h)
+	slices.SortStableFunc(h.opened, func(a, b seal.Opened) int {
+		return cmp.Or(cmp.Compare(meter.DayOf(a.Series.Start), meter.DayOf(b.Series.Start)), cmp.Compare(a.Series.UsagePoint, b.Series.UsagePoint))
+	})
+	for rest := h.opened; len(rest) > 0; {
+		day := meter.DayOf(rest[0].Series.Start)
+		n := 1
+		for n < len(rest) && meter.DayOf(rest[n].Series.Start) == day {
+			n++
+		}
+		if err := f.addDay(day, f.merge(day, rest[:n])); err != nil {
+			return nil, err
+		}
+		rest = rest[n:]
+	}
+	return f.states, nil
+}
+
+// today makes one account of what a household contributed of one day.
+func (f *folder) today(day meter.Day, h *home) []meter.Series {
+	of := slices.DeleteFunc(slices.Clone(h.opened), func(o seal.Opened) bool { return meter.DayOf(o.Series.Start) != day })
+	slices.SortStableFunc(of, func(a, b seal.Opened) int { return cmp.Compare(a.Series.UsagePoint, b.Series.UsagePoint) })
+	return f.merge(day, of)
+}
+
+// begin sets the states to what ran before.
+func (f *folder) begin(h *home) {
+	if f.states == nil {
+		f.states = make([]state, len(f.tracks))
+		for i, t := range f.tracks {
+			f.states[i].sum = make([]int64, t.measure.width())
+		}
+	}
+	for i := range f.states {
+		s := &f.states[i]
+		clear(s.sum)
+		s.days = 0
+		if h.states != nil && h.states[i].sum != nil {
+			copy(s.sum, h.states[i].sum)
+			s.days = h.states[i].days
+		}
+	}
+}
+
+// merge makes one account of a day, usage point by usage point.
+func (f *folder) merge(day meter.Day, opened []seal.Opened) []meter.Series {
+	var all []meter.Series
 	for rest := opened; len(rest) > 0; {
 		point := rest[0].Series.UsagePoint
 		n := 1
@@ -134,17 +370,75 @@ func vector(day meter.Day, opened []seal.Opened, conflicts map[meter.UsagePoint]
 			n++
 		}
 		series, differing := seal.Merge(rest[:n])
-		rest = rest[n:]
-		for _, s := range series {
-			addTo(x, day, s)
-			clear(s.Values)
+		if all == nil {
+			all = series
+		} else {
+			all = append(all, series...)
 		}
 		if differing > 0 {
-			conflicts[point] += differing
+			f.conflicts[conflict{point, day}] += differing
+		}
+		rest = rest[n:]
+	}
+	return all
+}
+
+// addDay adds a day to every track that has not had it.
+func (f *folder) addDay(day meter.Day, series []meter.Series) error {
+	for i := range f.grids {
+		f.grids[i].made = false
+	}
+	for i, t := range f.tracks {
+		block := t.block(day)
+		if block < 0 || f.states[i].days&(1<<block) != 0 {
+			continue
+		}
+		g := f.grid(t.product(), day, series)
+		if !g.stated {
+			continue
+		}
+		f.states[i].days |= 1 << block
+		if err := t.measure.add(f.states[i].sum, g.day); err != nil {
+			return err
 		}
 	}
-	for i := range opened {
-		clear(opened[i].Series.Values)
+	for _, g := range f.grids {
+		clear(g.day)
 	}
-	return x
+	for _, s := range series {
+		clear(s.Values)
+	}
+	return nil
+}
+
+// grid adds a day up as a product has it, once for all that have it so.
+func (f *folder) grid(p Product, day meter.Day, series []meter.Series) *grid {
+	at := slices.IndexFunc(f.grids, func(g grid) bool { return g.register == p.Register && g.seconds == p.grid() })
+	if at < 0 {
+		at = len(f.grids)
+		f.grids = append(f.grids, grid{register: p.Register, seconds: p.grid(), day: make([]int64, secondsPerDay/p.grid())})
+	}
+	g := &f.grids[at]
+	if !g.made {
+		g.made, g.stated = true, false
+		for _, s := range series {
+			if p.takes(s) && energyOf(g.day, day, s) {
+				g.stated = true
+			}
+		}
+	}
+	return g
+}
+
+// clear forgets a household.
+func (f *folder) clear(h *home, states []state) {
+	for i := range h.opened {
+		clear(h.opened[i].Series.Values)
+	}
+	for _, s := range h.states {
+		s.clear()
+	}
+	for _, s := range states {
+		s.clear()
+	}
 }

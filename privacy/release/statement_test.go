@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"math"
 	"math/big"
 	"os"
 	"reflect"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/dp"
 	"github.com/wattveil/wattveil/privacy/release"
 )
@@ -23,12 +23,15 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // goldenPlan has one level whose variance is a whole number and one whose is not.
-var goldenPlan = release.Plan{
-	Levels: []release.LevelPlan{
-		{Kind: "region", Rho: 500_000_000, ClipWh: 1000},
-		{Kind: "feeder", Rho: 300_000_000, ClipWh: 7},
-	},
-	YearlyCap: 2 * dp.RhoUnit, Delta: "1e-6", Watermark: time.Hour,
+var goldenPlan = release.Catalogue{
+	Products: []release.Product{{
+		Name: product, Kind: release.Curve, Register: meter.ActiveImport, Span: release.Day, Days: release.AllDays, IntervalSeconds: 1800,
+		Levels: []release.LevelPlan{
+			{Kind: "region", Rho: 500_000_000, ClipWh: 1000, Bias: &release.Bias{MeanPPM: -10_000, SpreadPPM: 2000}},
+			{Kind: "feeder", Rho: 300_000_000, ClipWh: 7},
+		},
+	}},
+	YearlyCap: 2 * dp.RhoUnit, DailyCap: dp.RhoUnit, Delta: "1e-6", Watermark: time.Hour,
 }
 
 // golden is a release as it is stored and served, with what verifies it.
@@ -47,7 +50,7 @@ func goldenBody(t testing.TB) release.Body {
 		{ID: "f-1", Parent: "region", Level: 1, Kind: "feeder", UsagePoints: 3},
 		{ID: "f-2 <&é>", Parent: "region", Level: 1, Kind: "feeder"},
 	}
-	body, err := w.engine.Stated(today, tree, func(sums map[string][]int64) {
+	body, err := w.engine.Stated(t.Context(), w.plan.Products[0], today, tree, func(sums map[string][]int64) {
 		for i, n := range tree {
 			for j := range sums[n.ID] {
 				sums[n.ID][j] = int64((j - 20) * (j - 20) * (1 - 2*(i&1)))
@@ -64,7 +67,7 @@ func goldenBody(t testing.TB) release.Body {
 // with a JSON parser and an Ed25519 library of any language. It would catch a
 // field that is renamed, reordered or rounded.
 func TestGoldenRelease(t *testing.T) {
-	const path = "testdata/day-curve-v2.json"
+	const path = "testdata/day-curve-v3.json"
 	body := goldenBody(t)
 	encoded, err := body.Encode()
 	if err != nil {
@@ -103,19 +106,24 @@ func TestGoldenRelease(t *testing.T) {
 	}
 }
 
-// What was signed before there were estimates verifies still.
-func TestGoldenReleaseOfVersion1(t *testing.T) {
-	text, err := os.ReadFile("testdata/day-curve-v1.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var old golden
-	if err := json.Unmarshal(text, &old); err != nil {
-		t.Fatal(err)
-	}
-	body, err := release.Verify(old.PublicKey, []byte(old.Body), old.Signature)
-	if err != nil || body.Version != 1 || body.Estimates != nil || len(body.Nodes) != 3 {
-		t.Errorf("version %d, %d nodes, %v", body.Version, len(body.Nodes), err)
+// What was signed in earlier forms verifies still.
+func TestGoldenReleasesOfEarlierVersions(t *testing.T) {
+	for version, path := range map[int]string{1: "testdata/day-curve-v1.json", 2: "testdata/day-curve-v2.json"} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var old golden
+		if err := json.Unmarshal(text, &old); err != nil {
+			t.Fatal(err)
+		}
+		body, err := release.VerifyLegacy(old.PublicKey, []byte(old.Body), old.Signature)
+		if err != nil || body.Version != version || (body.Estimates != nil) != (version == 2) || len(body.Nodes) != 3 {
+			t.Errorf("version %d: %d, %d nodes, %v", version, body.Version, len(body.Nodes), err)
+		}
+		if _, err := release.Verify(old.PublicKey, []byte(old.Body), old.Signature); !errors.Is(err, release.ErrFormat) {
+			t.Errorf("version %d passes for version 3: %v", version, err)
+		}
 	}
 }
 
@@ -172,21 +180,28 @@ func TestVerifyTakesOneTextOnly(t *testing.T) {
 		"an unknown field":        strings.Replace(good, `{"version"`, `{"note":"","version"`, 1),
 		"an unknown node field":   strings.Replace(good, `{"id":"f-1"`, `{"households":3,"id":"f-1"`, 1),
 		"a field twice":           strings.Replace(good, `"unit":"Wh"`, `"unit":"Wh","unit":"Wh"`, 1),
-		"another order":           strings.Replace(good, `"unit":"Wh","interval_seconds":1800`, `"interval_seconds":1800,"unit":"Wh"`, 1),
+		"another order":           strings.Replace(good, `"product":"day-curve","kind":"curve"`, `"kind":"curve","product":"day-curve"`, 1),
 		"another case":            strings.Replace(good, `"unit"`, `"Unit"`, 1),
 		"a space":                 strings.Replace(good, `"unit":`, `"unit": `, 1),
 		"a space before":          " " + good,
 		"a line feed after":       good + "\n",
 		"something after":         good + good,
 		"an escaped letter":       strings.Replace(good, `"Wh"`, `"\u0057h"`, 1),
-		"a number in other words": strings.Replace(good, `"interval_seconds":1800`, `"interval_seconds":1.8e3`, 1),
+		"a number in other words": strings.Replace(good, `"clip_wh":1000,"bound"`, `"clip_wh":1e3,"bound"`, 1),
 		"an empty parent":         strings.Replace(good, `{"id":"region",`, `{"id":"region","parent":"",`, 1),
-		"a longer epsilon":        strings.Replace(good, `,"yearly_cap_rho_nano"`, `0,"yearly_cap_rho_nano"`, 1),
-		"a variance not reduced":  strings.Replace(good, `"sigma2_wh2":"245/3"`, `"sigma2_wh2":"490/6"`, 1),
-		"version 3":               strings.Replace(good, `"version":2`, `"version":3`, 1),
-		"version 1 of 2":          strings.Replace(good, `"version":2`, `"version":1`, 1),
-		"version 0":               strings.Replace(good, `"version":2`, `"version":0`, 1),
-		"no version":              strings.Replace(good, `"version":2,`, ``, 1),
+		"a longer epsilon":        strings.Replace(good, `,"statement"`, `0,"statement"`, 1),
+		"a variance not reduced":  strings.Replace(good, `"sigma2":"245/3"`, `"sigma2":"490/6"`, 1),
+		"another variance":        strings.Replace(good, `"sigma2":"245/3"`, `"sigma2":"82"`, 1),
+		"another bound":           strings.Replace(good, `"bound":7,`, `"bound":8,`, 1),
+		"another entry":           strings.Replace(good, `"rho":"0.3"`, `"rho":"0.2"`, 1),
+		"another entry's hash":    strings.Replace(good, `"catalogue_entry_sha256":"`, `"catalogue_entry_sha256":"0`, 1),
+		"another product":         strings.Replace(good, `"product":"day-curve"`, `"product":"night-curve"`, 1),
+		"no days":                 strings.Replace(good, `"days":["2018-11-05"]`, `"days":[]`, 1),
+		"a number too few":        strings.Replace(good, `"low":[`, `"low":[],"x":[`, 1),
+		"version 4":               strings.Replace(good, `"version":3`, `"version":4`, 1),
+		"version 2 of 3":          strings.Replace(good, `"version":3`, `"version":2`, 1),
+		"version 0":               strings.Replace(good, `"version":3`, `"version":0`, 1),
+		"no version":              strings.Replace(good, `"version":3,`, ``, 1),
 		"null":                    "null",
 		"a list":                  "[]",
 		"nothing":                 "",
@@ -228,7 +243,7 @@ func FuzzVerify(f *testing.F) {
 // the published bound, rounded up to what is printed. It would catch a statement
 // that flatters.
 func TestTheStatementIsTrue(t *testing.T) {
-	for name, plan := range map[string]release.Plan{"default": release.DefaultPlan(), "golden": goldenPlan, "capped": capped(3)} {
+	for name, plan := range map[string]release.Catalogue{"plain": plain(), "golden": goldenPlan, "capped": capped(3)} {
 		w := newWorld(t, plan)
 		w.open(t, today)
 		w.due(today)
@@ -236,15 +251,16 @@ func TestTheStatementIsTrue(t *testing.T) {
 			t.Fatal(err)
 		}
 		body := w.body(t, today)
-		if body.Version != 2 || body.ID != "day-curve/2018-11-05" || body.Day != "2018-11-05" || body.Origin != origin || body.Unit != "Wh" ||
-			body.IntervalSeconds != 1800 || body.Product != "day-curve" || len(body.Levels) != len(plan.Levels) {
+		levels := plan.Products[0].Levels
+		if body.Version != 3 || body.ID != "day-curve/2018-11-05" || !slices.Equal(body.Days, []string{"2018-11-05"}) || body.Origin != origin || body.Unit != "Wh" ||
+			body.Kind != release.Curve || body.Product != "day-curve" || len(body.Levels) != len(levels) {
 			t.Errorf("%s: the release calls itself %+v", name, body)
 		}
 		var sum uint64
 		for i, l := range body.Levels {
 			sum += l.RhoNano
-			p := plan.Levels[i]
-			if l.Kind != p.Kind || l.ClipWh != p.ClipWh || l.RhoNano != uint64(p.Rho) {
+			p := levels[i]
+			if l.Kind != p.Kind || l.ClipWh != p.ClipWh || l.RhoNano != uint64(p.Rho) || l.Bound != p.ClipWh {
 				t.Errorf("%s: level %s is stated as %+v", name, p.Kind, l)
 			}
 			// C²/(2ρ) with ρ in 1e-9: C²·1e9 / (2·nano).
@@ -253,32 +269,40 @@ func TestTheStatementIsTrue(t *testing.T) {
 			if l.Sigma2.Rat().Cmp(least) < 0 {
 				t.Errorf("%s: σ² of level %s is %s, less than %s", name, p.Kind, l.Sigma2, least)
 			}
-			root := new(big.Rat).SetInt64(l.SigmaWh)
-			below := new(big.Rat).SetInt64(l.SigmaWh - 1)
+			root := new(big.Rat).SetInt64(l.Sigma)
+			below := new(big.Rat).SetInt64(l.Sigma - 1)
 			if root.Mul(root, root).Cmp(l.Sigma2.Rat()) < 0 || below.Mul(below, below).Cmp(l.Sigma2.Rat()) >= 0 {
-				t.Errorf("%s: σ of level %s is printed as %d, σ² as %s", name, p.Kind, l.SigmaWh, l.Sigma2)
+				t.Errorf("%s: σ of level %s is printed as %d, σ² as %s", name, p.Kind, l.Sigma, l.Sigma2)
 			}
 		}
 		g := body.Guarantee
-		if g.RhoNano != sum || g.YearlyCapRhoNano != uint64(plan.YearlyCap) || g.Delta != plan.Delta || g.Neighbours != "add/remove" {
+		if g.RhoNano != sum || g.DayRhoNano != sum || g.YearlyCapRhoNano != uint64(plan.YearlyCap) || g.DailyCapRhoNano != uint64(plan.DailyCap) ||
+			g.Delta != plan.Delta || g.Neighbours != "add/remove" {
 			t.Errorf("%s: the guarantee is %+v, its levels spend %d", name, g, sum)
+		}
+		// A day before was closed, too.
+		closed := uint64(len(w.store.Reservations()))
+		if len(g.SoFar) != 1 || g.SoFar[0].Year != 2018 || g.SoFar[0].RhoNano != closed*sum || g.DaySoFarRhoNano != sum {
+			t.Errorf("%s: so far it says %+v after %d reservations", name, g, closed)
 		}
 		for _, e := range []struct {
 			rho    uint64
 			stated float64
-		}{{g.RhoNano, g.Epsilon}, {g.YearlyCapRhoNano, g.YearlyCapEpsilon}} {
+		}{{g.RhoNano, g.Epsilon}, {g.YearlyCapRhoNano, g.YearlyCapEpsilon}, {g.DayRhoNano, g.DayEpsilon}, {g.SoFar[0].RhoNano, g.SoFar[0].Epsilon}, {g.DaySoFarRhoNano, g.DaySoFarEpsilon}} {
 			want, err := dp.Epsilon(dp.Rho(e.rho), 1e-6)
 			exact, err2 := dp.EpsilonGaussian(dp.Rho(e.rho), 1e-6)
 			if err != nil || err2 != nil || e.stated != want || e.stated < exact {
 				t.Errorf("%s: ε of %d is stated as %v; the bound is %v, and no less than %v holds", name, e.rho, e.stated, want, exact)
 			}
 		}
-		if body.Estimates == nil || body.Estimates.Confidence != 0.95 {
+		if body.Estimates.Confidence != 0.95 || body.Estimates.Method == "" || body.Estimates.Bias == "" {
 			t.Errorf("%s: estimates are stated as %+v", name, body.Estimates)
 		}
 		for _, n := range body.Nodes {
-			if len(n.Wh) != release.Intervals || len(n.EstimateWh) != release.Intervals || n.HalfWidthWh <= 0 {
-				t.Errorf("%s: %d half-hours of %s", name, len(n.Wh), n.ID)
+			for j, v := range n.Estimate {
+				if n.Low[j] > v || n.High[j] < v || n.High[j]-n.Low[j] < 2 {
+					t.Errorf("%s: %s, half-hour %d: %d in %d to %d", name, n.ID, j, v, n.Low[j], n.High[j])
+				}
 			}
 		}
 	}
@@ -309,84 +333,5 @@ func TestEveryNodeIsPublished(t *testing.T) {
 	}
 	if got := map[string]uint64{"region": 3, "sub-1": 2, "sub-2": 1, "feeder-1": 2, "feeder-2": 0, "feeder-3": 1, "feeder-4": 0}; !reflect.DeepEqual(points, got) {
 		t.Errorf("usage points %v, want %v", points, got)
-	}
-}
-
-// The estimates of a release are what anybody makes of its noisy curves: they add up
-// along the tree, are as far from the noisy ones as noise is, and their half-widths
-// hold the noise of the node, its level and the region at most. A node whose parent is not published is a root of
-// its own, and a tree in which a level cannot be compared has no estimates. It would
-// catch estimates of something else than what is published.
-func TestEstimatesOfARelease(t *testing.T) {
-	w := newWorld(t, oneDay())
-	w.home("home", "feeder-1", "up-1", "up-2")
-	w.home("other", "feeder-3", "up-3")
-	w.send(t, today, halves("home", "up-1", today, 0, 5))
-	w.due(today)
-	w.close(t, today)
-	body := w.body(t, today)
-	at := map[string]int{}
-	for i, n := range body.Nodes {
-		at[n.ID] = i
-	}
-	sums := map[string][]int64{}
-	children := map[string]int{}
-	for _, n := range body.Nodes {
-		if n.Parent == "" {
-			continue
-		}
-		if sums[n.Parent] == nil {
-			sums[n.Parent] = make([]int64, release.Intervals)
-		}
-		children[n.Parent]++
-		for j, v := range n.EstimateWh {
-			sums[n.Parent][j] += v
-		}
-	}
-	for parent, sum := range sums {
-		for j, v := range body.Nodes[at[parent]].EstimateWh {
-			if off := v - sum[j]; off > int64(children[parent]) || -off > int64(children[parent]) { // each is rounded
-				t.Errorf("%s, half-hour %d: %d, its children %d", parent, j, v, sum[j])
-			}
-		}
-	}
-	square := func(level int) float64 {
-		v, _ := body.Levels[level].Sigma2.Rat().Float64()
-		return v
-	}
-	nodes := map[int]float64{}
-	for _, n := range body.Nodes {
-		nodes[n.Level]++
-	}
-	for _, n := range body.Nodes {
-		// A level's shift carries the noise of the region and of all its nodes.
-		sigma := int64(math.Sqrt(square(0) + (nodes[n.Level]+1)*square(n.Level)))
-		if n.HalfWidthWh > 2*sigma {
-			t.Errorf("%s: ± %d, measured with σ = %d", n.ID, n.HalfWidthWh, sigma)
-		}
-		for j, v := range n.EstimateWh {
-			// Eight σ: once in 10^12 for 336 numbers.
-			if off := v - n.Wh[j]; off > 8*sigma || -off > 8*sigma {
-				t.Errorf("%s, half-hour %d: estimated %d, measured %d with σ = %d", n.ID, j, v, n.Wh[j], sigma)
-			}
-		}
-	}
-
-	// Levels without nodes state no depth of their own, so that nobody could tell which
-	// noise is whose: it would catch a region that is given a feeder's half-width.
-	alone, err := w.engine.Stated(today, []release.Node{{ID: "region", Kind: "region"}}, func(map[string][]int64) {})
-	if err != nil || alone.Estimates != nil || alone.Nodes[0].HalfWidthWh != 0 {
-		t.Errorf("levels that cannot be told apart: %+v, %v", alone.Estimates, err)
-	}
-
-	tree := []release.Node{
-		{ID: "region", Kind: "region"},
-		{ID: "sub", Parent: "region", Level: 1, Kind: "substation"},
-		{ID: "f-1", Parent: "sub", Level: 2, Kind: "feeder"},
-		{ID: "sub-2", Parent: "region", Level: 1, Kind: "substation"}, // without feeders
-	}
-	uneven, err := w.engine.Stated(today, tree, func(map[string][]int64) {})
-	if err != nil || uneven.Estimates != nil || uneven.Nodes[0].EstimateWh != nil {
-		t.Errorf("a level that is not all there: %+v, %v", uneven.Estimates, err)
 	}
 }

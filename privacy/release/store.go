@@ -45,23 +45,25 @@ type Window struct {
 
 // Reservation is a spend of budget before anything is computed.
 type Reservation struct {
-	ID      string // unique: "PRODUCT/DAY/ATTEMPT"
+	ID      string // unique: "RELEASE/ATTEMPT"
 	Product string
-	Day     meter.Day // the block that is charged
-	Year    int       // calendar year of Day, UTC
-	Rho     dp.Rho
-	Cap     dp.Rho // of the year
+	Window  meter.Day   // that it is paid for
+	Days    []meter.Day // the blocks that the release could touch, ascending, at most 32 in a row of days
+	Rho     dp.Rho      // charged to each calendar year, UTC, that Days touch
+	DayRho  dp.Rho      // charged to each of Days
+	Cap     dp.Rho      // of a year
+	DayCap  dp.Rho      // of a day
 
 	LeafIndex uint64 // of the leaf that records it
 }
 
 // Published is a release as stored.
 type Published struct {
-	ID        string // "PRODUCT/DAY"
+	ID        string // "PRODUCT/SPAN", such as "day-curve/2018-11-05"
 	Product   string
-	Day       meter.Day
-	Body      []byte // canonical JSON of Body
-	Signature []byte // Ed25519 over signatureLabel ‖ Body
+	Day       meter.Day // the last whose readings it sums
+	Body      []byte    // canonical JSON of Body
+	Signature []byte    // Ed25519 over signatureLabel ‖ Body
 	PublicKey []byte
 	LeafIndex uint64
 }
@@ -69,16 +71,19 @@ type Published struct {
 // Tx is what publishing needs of the sequencing transaction.
 type Tx interface {
 	ledger.Tx
-	// Reserve spends budget, locking the year, and counts the window's attempt. It
-	// spends and counts nothing when it fails: ErrOverBudget above the year's cap,
-	// ErrWindowClosed if the window is not closing, some other error for an ID that
-	// was used before.
+	// Reserve spends budget in every account that the reservation names, or in none:
+	// ErrOverBudget where one would pass its cap, ErrWindowClosed if the window is
+	// neither open nor closing, some other error for an ID that was used before. An account's cap
+	// is the least that any reservation has named; it never rises.
 	Reserve(ctx context.Context, r Reservation) error
 	// PutRelease stores a release; its ID must be new, or it is an error.
 	PutRelease(ctx context.Context, p Published) error
-	// MoveWindow moves a window from one state to the next; ErrWindowClosed if it
-	// is not in from.
-	MoveWindow(ctx context.Context, day meter.Day, from, to WindowState) error
+}
+
+// Place is where a household counts, by the public register.
+type Place struct {
+	Node   string // of the grid tree
+	Tariff string // public tariff group, or ""
 }
 
 // Node is a node of the public grid tree.
@@ -107,13 +112,44 @@ type Store interface {
 	// that are adding contributions to it have ended; harmless when it is closing
 	// already, ErrWindowClosed when it is further, ErrNotFound without one.
 	BeginClosing(ctx context.Context, day meter.Day) error
-	// EndClosing deletes the spool and the wrapped key of a published window and
-	// moves it to closed; harmless when it is closed already, ErrWindowClosed
-	// when it is not published.
+	// CountAttempt counts one more attempt to publish a closing window and returns
+	// how many there were, this one included; ErrWindowClosed if it is not closing.
+	CountAttempt(ctx context.Context, day meter.Day) (int, error)
+	// EndPublishing moves a window from closing to published, ErrWindowClosed if it
+	// is not closing, and in the same transaction lets the set of running sums in
+	// hand count, if any, and deletes those that it replaces. The window that the
+	// set is sealed to must be open or closing, and no set that is not among those
+	// replaced may be sealed to this one, or all of it is ErrWindowClosed: a closing
+	// that did not know of such a set would leave it to nobody.
+	EndPublishing(ctx context.Context, day meter.Day, set *seal.RunningKeyWrap, replaced []seal.RunningID) error
+	// EndClosing deletes the spool and the wrapped key of a published window, with
+	// all records of running sums that no wrap counts and that its closing made, and
+	// moves it to closed; harmless when it is closed already, ErrWindowClosed when
+	// it is not published.
 	EndClosing(ctx context.Context, day meter.Day) error
-	// GiveUp moves a closing window to published without a release;
-	// ErrWindowClosed if it is not closing.
-	GiveUp(ctx context.Context, day meter.Day) error
+
+	// FirstWindow returns the first day of the schedule, or ErrNotFound.
+	FirstWindow(ctx context.Context) (meter.Day, error)
+	// PublishedAmong returns which of these releases exist.
+	PublishedAmong(ctx context.Context, ids []string) (map[string]bool, error)
+	// Spent returns what a calendar year and a day have been charged.
+	Spent(ctx context.Context, year int, day meter.Day) (ofYear, ofDay dp.Rho, err error)
+
+	// PutRunning stores records of a set of running sums that the closing of a day
+	// is making. They count for nothing before EndPublishing stores their wrap.
+	PutRunning(ctx context.Context, from meter.Day, records []seal.RunningRecord) error
+	// RunningSets returns the wraps of all sets that count, oldest first.
+	RunningSets(ctx context.Context) ([]seal.RunningKeyWrap, error)
+	// RunningRecords calls yield with every record of a set, in any order, as
+	// SpoolRecords does.
+	RunningRecords(ctx context.Context, id seal.RunningID, yield func(seal.RunningRecord) error) error
+
+	// PutLive replaces the state of a day's live load, whose set is sealed to the day's
+	// own window: ErrWindowClosed unless that is open and before is the set that it
+	// replaces, the zero RunningID for none. EndClosing deletes it.
+	PutLive(ctx context.Context, day meter.Day, before seal.RunningID, set seal.RunningKeyWrap, records []seal.RunningRecord) error
+	// Live returns the set of a day's live load with all its records, or ErrNotFound.
+	Live(ctx context.Context, day meter.Day) (seal.RunningKeyWrap, []seal.RunningRecord, error)
 
 	// SpoolKeys returns the wraps of a window's spool keys.
 	SpoolKeys(ctx context.Context, day meter.Day) ([]seal.SpoolKeyWrap, error)
@@ -127,10 +163,11 @@ type Store interface {
 	// Nodes returns the public grid tree, parents first, nodes without usage
 	// points included.
 	Nodes(ctx context.Context) ([]Node, error)
-	// HouseholdNodes returns, for every household that lives somewhere during the
-	// day, the node that it counts in: that of its first usage point by name, from
-	// the register alone. Erased households are absent.
-	HouseholdNodes(ctx context.Context, day meter.Day) (map[consent.Household]string, error)
+	// HouseholdPlaces returns, for every household that lives somewhere during these
+	// days, where it counts: at the place of one usage point, from the register
+	// alone. That is, of its occupancies that reach into the last of these days that
+	// any does, the first usage point by name. Erased households are absent.
+	HouseholdPlaces(ctx context.Context, first, last meter.Day) (map[consent.Household]Place, error)
 	// PutConflict reports intervals stated twice with the same revision; saying
 	// it again is harmless.
 	PutConflict(ctx context.Context, point meter.UsagePoint, day meter.Day, intervals int, seenAt int64) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/wattveil/wattveil/meter"
@@ -49,6 +50,35 @@ func (e *Engine[T]) Window(ctx context.Context, day meter.Day) (seal.PublicKey, 
 	e.windows[day] = key
 	e.mu.Unlock()
 	return key, nil
+}
+
+// WindowFor returns the window that contributions of a day are sealed to: the day's
+// own; once that is closed, the first that is open, as long as some product is not over
+// that the day is part of. The error is ErrWindowClosed where there is none.
+func (e *Engine[T]) WindowFor(ctx context.Context, day meter.Day) (meter.Day, seal.PublicKey, error) {
+	key, err := e.Window(ctx, day)
+	if !errors.Is(err, ErrWindowClosed) {
+		return day, key, err
+	}
+	now := e.Now()
+	next := meter.DayOf(now.Unix() - int64(e.Catalogue.Watermark/time.Second))
+	for e.due(next, now) {
+		next++
+	}
+	if next <= day || !e.Catalogue.openFor(day, next) {
+		return 0, seal.PublicKey{}, ErrWindowClosed
+	}
+	key, err = e.Window(ctx, next)
+	return next, key, err
+}
+
+// openFor reports whether some product has a release that a day is part of and that is
+// not made before another day closes.
+func (c Catalogue) openFor(day, closes meter.Day) bool {
+	return slices.ContainsFunc(c.Products, func(p Product) bool {
+		blocks := p.blocks(day)
+		return slices.Contains(blocks, day) && blocks[len(blocks)-1] >= closes
+	})
 }
 
 func (e *Engine[T]) cached(day meter.Day) (seal.PublicKey, bool) {

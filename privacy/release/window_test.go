@@ -49,7 +49,7 @@ func (w *world) deny(t *testing.T, day meter.Day) {
 func TestTheScheduleFollowsTheClock(t *testing.T) {
 	for name, first := range map[string]meter.Day{"yesterday's": today - 1, "today's": today, "tomorrow's": today + 1} {
 		t.Run(name+" readings come first", func(t *testing.T) {
-			w := newWorld(t, release.DefaultPlan()) // 36 h after its end, at noon: the day before yesterday is due just now
+			w := newWorld(t, plain()) // 36 h after its end, at noon: the day before yesterday is due just now
 			w.open(t, first)
 			w.wantScheduled(t, days(today-1, first)...)
 			w.deny(t, today-2) // due
@@ -70,7 +70,7 @@ func TestTheScheduleFollowsTheClock(t *testing.T) {
 
 // A hub that never took a reading publishes nothing, and spends nothing.
 func TestWithoutReadingsThereIsNoSchedule(t *testing.T) {
-	w := newWorld(t, release.DefaultPlan())
+	w := newWorld(t, plain())
 	for range 100 {
 		w.now.Add(86400)
 		w.close(t)
@@ -84,7 +84,7 @@ func TestWithoutReadingsThereIsNoSchedule(t *testing.T) {
 // A day from before the schedule began stays closed, though its watermark has not
 // passed: a clock that was set back must not add days at the front.
 func TestDaysBeforeTheScheduleStayClosed(t *testing.T) {
-	w := newWorld(t, release.DefaultPlan())
+	w := newWorld(t, plain())
 	w.open(t, today)
 	w.now.Add(-3 * 86400)
 	w.deny(t, today-2)
@@ -208,7 +208,7 @@ func TestMakingAWindowSurvivesEveryFault(t *testing.T) {
 				continue // reading leaves nothing
 			}
 			for _, replaced := range []bool{false, true} {
-				w := newWorld(t, release.DefaultPlan())
+				w := newWorld(t, plain())
 				w.home("home", "feeder-1", "up-1")
 				x := &watch{step: step, fault: fault, n: 1}
 				x.order(w)

@@ -6,8 +6,8 @@
 //
 // A state change and its ledger leaf are one commit. [Store.Transact] runs a
 // function inside one transaction; [Tx] is what packages ledger, consent and
-// release ask of it. Rows that decide (the ledger's head, a consent, a budget
-// year, a window) are locked when read, so concurrent callers wait for each
+// release ask of it. Rows that decide (the ledger's head, a consent, the
+// budget of a year or a day, a window) are locked when read, so concurrent callers wait for each
 // other instead of reading what is about to change.
 //
 // What is acknowledged is on disk. SQLite runs with WAL and synchronous=FULL,

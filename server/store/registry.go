@@ -33,6 +33,7 @@ type UsagePoint struct {
 	Node     string // leaf of the grid tree
 	CapWatts int64  // physical limit
 	Zone     string // IANA
+	Tariff   string // public tariff group, or ""
 }
 
 // register runs a change of the registry, one at a time: what it reads before it
@@ -175,9 +176,9 @@ func (s *Store) knows(ctx context.Context, table, id string) (bool, error) {
 	return err == nil, s.reading("the register", err)
 }
 
-// PutUsagePoints adds usage points or changes their cap and zone, all or none.
-// A usage point keeps its utility and its node: ErrConflict. Those must exist:
-// ErrNotFound.
+// PutUsagePoints adds usage points or changes their cap, zone and tariff group,
+// all or none. A usage point keeps its utility and its node: ErrConflict. Those
+// must exist: ErrNotFound.
 func (s *Store) PutUsagePoints(ctx context.Context, points []UsagePoint) error {
 	return s.register(ctx, func(ctx context.Context, tx *Tx) error {
 		if err := tx.mustExist(ctx, "utilities", points, func(p UsagePoint) string { return string(p.Utility) }); err != nil {
@@ -188,10 +189,10 @@ func (s *Store) PutUsagePoints(ctx context.Context, points []UsagePoint) error {
 		}
 		for _, p := range points { // one by one: a list may name the same twice
 			put, err := execOne(ctx, tx.sql,
-				`INSERT INTO usage_points (id, utility, node, cap_watts, zone) VALUES ($1, $2, $3, $4, $5)
-				 ON CONFLICT (id) DO UPDATE SET cap_watts = excluded.cap_watts, zone = excluded.zone
+				`INSERT INTO usage_points (id, utility, node, cap_watts, zone, tariff) VALUES ($1, $2, $3, $4, $5, $6)
+				 ON CONFLICT (id) DO UPDATE SET cap_watts = excluded.cap_watts, zone = excluded.zone, tariff = excluded.tariff
 				 WHERE usage_points.utility = excluded.utility AND usage_points.node = excluded.node`,
-				p.ID, p.Utility, p.Node, p.CapWatts, p.Zone)
+				p.ID, p.Utility, p.Node, p.CapWatts, p.Zone, p.Tariff)
 			if err == nil && !put {
 				err = ErrConflict
 			}

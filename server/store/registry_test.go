@@ -14,12 +14,14 @@ import (
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/release"
 	"github.com/wattveil/wattveil/privacy/seal"
 	"github.com/wattveil/wattveil/server/store"
 )
 
 // town fills a registry: region r, substations s1 and s2, feeders f1, f2 (s1) and
-// f3 (s2), utility "utility", and usage points p1…p4 on f1, f1, f2, f3.
+// f3 (s2), utility "utility", and usage points p1…p4 on f1, f1, f2, f3, of which p3
+// has a tariff group.
 func town(t testing.TB, s *store.Store) {
 	t.Helper()
 	ctx := t.Context()
@@ -32,9 +34,9 @@ func town(t testing.TB, s *store.Store) {
 		{ID: "f2", Parent: "s1", Level: 2, Kind: "feeder"},
 		{ID: "f3", Parent: "s2", Level: 2, Kind: "feeder"},
 	}))
-	for i, node := range []string{"f1", "f1", "f2", "f3"} {
+	for i, at := range []release.Place{{Node: "f1"}, {Node: "f1"}, {Node: "f2", Tariff: "flat"}, {Node: "f3"}} {
 		must(t, s.PutUsagePoints(ctx, []store.UsagePoint{
-			{ID: meter.UsagePoint(fmt.Sprintf("p%d", i+1)), Utility: "utility", Node: node, CapWatts: 69_000, Zone: "Europe/Zurich"},
+			{ID: meter.UsagePoint(fmt.Sprintf("p%d", i+1)), Utility: "utility", Node: at.Node, CapWatts: 69_000, Zone: "Europe/Zurich", Tariff: at.Tariff},
 		}))
 	}
 }
@@ -105,8 +107,8 @@ func TestGridTree(t *testing.T) {
 	})
 }
 
-// A usage point may get another cap and zone; its utility and place stay, and
-// must exist.
+// A usage point may get another cap, zone and tariff group; its utility and node
+// stay, and must exist.
 func TestUsagePoints(t *testing.T) {
 	onBothOpen(t, func(t *testing.T, s *store.Store) {
 		town(t, s)
@@ -118,6 +120,9 @@ func TestUsagePoints(t *testing.T) {
 			want   error
 		}{
 			{"cap and zone", func(*store.UsagePoint) {}, nil},
+			{"a tariff group", func(p *store.UsagePoint) { p.Tariff = "flat" }, nil},
+			{"another", func(p *store.UsagePoint) { p.Tariff = "day-night" }, nil},
+			{"none again", func(p *store.UsagePoint) { p.ID = "p3"; p.Node = "f2" }, nil},
 			{"another utility", func(p *store.UsagePoint) { p.Utility = "other" }, store.ErrConflict},
 			{"another place", func(p *store.UsagePoint) { p.Node = "f2" }, store.ErrConflict},
 			{"unknown utility", func(p *store.UsagePoint) { p.ID, p.Utility = "new", "nobody" }, store.ErrNotFound},
@@ -134,6 +139,13 @@ func TestUsagePoints(t *testing.T) {
 		want := map[meter.UsagePoint]store.Target{"p1": {Utility: "utility", CapWatts: 17_250, Zone: "UTC", Node: "f1"}}
 		if d := cmp.Diff(want, targets); d != "" {
 			t.Errorf("targets (-want +got):\n%s", d)
+		}
+		for p, want := range map[string]string{"p1": "day-night", "p2": "", "p3": ""} {
+			var tariff string
+			must(t, s.QueryRow(t.Context(), `SELECT tariff FROM usage_points WHERE id = $1`, []any{p}, &tariff))
+			if tariff != want {
+				t.Errorf("%s is in tariff group %q, want the last one given, %q", p, tariff, want)
+			}
 		}
 	})
 }
@@ -231,7 +243,7 @@ func TestMovingInAtOnce(t *testing.T) {
 
 // A household counts in one place a day: that of its first usage point by name,
 // if it lived there for any part of the day.
-func TestHouseholdNodes(t *testing.T) {
+func TestHouseholdPlaces(t *testing.T) {
 	onBothOpen(t, func(t *testing.T, s *store.Store) {
 		town(t, s)
 		noon := day0.Start() + 43_200
@@ -240,12 +252,12 @@ func TestHouseholdNodes(t *testing.T) {
 		}))
 		must(t, s.MoveOut(t.Context(), "leaves", noon))
 		must(t, s.CreateHouseholds(t.Context(), []store.NewHousehold{family("follows", noon, "p2")}))
-		for day, want := range map[meter.Day]map[consent.Household]string{
-			day0 - 1: {"two points": "f1", "leaves": "f1"},
-			day0:     {"two points": "f1", "leaves": "f1", "follows": "f1"},
-			day0 + 1: {"two points": "f1", "follows": "f1", "comes": "f2"},
+		for day, want := range map[meter.Day]map[consent.Household]release.Place{
+			day0 - 1: {"two points": {Node: "f1"}, "leaves": {Node: "f1"}},
+			day0:     {"two points": {Node: "f1"}, "leaves": {Node: "f1"}, "follows": {Node: "f1"}},
+			day0 + 1: {"two points": {Node: "f1"}, "follows": {Node: "f1"}, "comes": {Node: "f2", Tariff: "flat"}},
 		} {
-			got, err := s.HouseholdNodes(t.Context(), day)
+			got, err := s.HouseholdPlaces(t.Context(), day, day)
 			must(t, err)
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("%s (-want +got):\n%s", day, d)
@@ -310,9 +322,9 @@ func TestErase(t *testing.T) {
 		if _, ok, err := s.SessionHousehold(ctx, [32]byte{0}, 11); ok || err != nil {
 			t.Errorf("its session: %v, %v, want that it has ended", ok, err)
 		}
-		nodes, err := s.HouseholdNodes(ctx, day0)
+		places, err := s.HouseholdPlaces(ctx, day0, day0)
 		must(t, err)
-		if d := cmp.Diff(map[consent.Household]string{"h2": "f1"}, nodes); d != "" {
+		if d := cmp.Diff(map[consent.Household]release.Place{"h2": {Node: "f1"}}, places); d != "" {
 			t.Errorf("who counts (-want +got):\n%s", d)
 		}
 		do(t, s, func(ctx context.Context, tx *store.Tx) error {

@@ -3,60 +3,10 @@ package store
 import (
 	"context"
 	"database/sql"
-	"fmt"
 
 	"github.com/wattveil/wattveil/ledger"
-	"github.com/wattveil/wattveil/privacy/dp"
 	"github.com/wattveil/wattveil/privacy/release"
 )
-
-// Reserve implements release.Tx. The cap of a year is what its first
-// reservation says, or what this one says if that is less: it never rises. A
-// reservation's ID is new each time (ErrConflict), so that of two processes
-// which close one day at once only one goes on, and no draw of noise is paid for
-// by another's reservation. ErrWindowClosed if the window is not closing.
-func (t *Tx) Reserve(ctx context.Context, r release.Reservation) error {
-	return doing("reserving budget", t.reserve(ctx, r))
-}
-
-func (t *Tx) reserve(ctx context.Context, r release.Reservation) error {
-	if r.Rho == 0 {
-		return fmt.Errorf("%w: a reservation of nothing", ErrConflict)
-	}
-	if r.Rho > r.Cap {
-		return release.ErrOverBudget
-	}
-	_, err := t.sql.ExecContext(ctx,
-		`INSERT INTO budget_years (year, cap_nano, spent_nano) VALUES ($1, $2, 0) ON CONFLICT (year) DO NOTHING`, r.Year, uint64(r.Cap))
-	if err != nil {
-		return err
-	}
-	var limit, spent dp.Rho
-	err = t.sql.QueryRowContext(ctx, `SELECT cap_nano, spent_nano FROM budget_years WHERE year = $1`+t.forUpdate(), r.Year).Scan(&limit, &spent)
-	if err != nil {
-		return err
-	}
-	if limit = min(limit, r.Cap); spent > limit || r.Rho > limit-spent {
-		return release.ErrOverBudget
-	}
-	put, err := execOne(ctx, t.sql,
-		`INSERT INTO budget_spends (id, year, block_day, product, rho_nano, leaf_index) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING`,
-		r.ID, r.Year, r.Day, r.Product, uint64(r.Rho), r.LeafIndex)
-	if err != nil {
-		return err
-	}
-	if !put {
-		return fmt.Errorf("%w: this reservation was made before", ErrConflict)
-	}
-	if _, err := t.sql.ExecContext(ctx, `UPDATE budget_years SET spent_nano = spent_nano + $2 WHERE year = $1`, r.Year, uint64(r.Rho)); err != nil {
-		return err
-	}
-	counted, err := execOne(ctx, t.sql, `UPDATE windows SET attempts = attempts + 1 WHERE day = $1 AND state = $2`, r.Day, release.WindowClosing)
-	if err == nil && !counted {
-		err = release.ErrWindowClosed
-	}
-	return err
-}
 
 // PutRelease implements release.Tx. An ID that is taken is ErrConflict.
 func (t *Tx) PutRelease(ctx context.Context, p release.Published) error {
@@ -68,6 +18,18 @@ func (t *Tx) PutRelease(ctx context.Context, p release.Published) error {
 		err = ErrConflict
 	}
 	return doing("storing a release", err)
+}
+
+// PublishedAmong implements release.Store.
+func (s *Store) PublishedAmong(ctx context.Context, ids []string) (map[string]bool, error) {
+	found, err := scanAll(ctx, s.read, func(row *sql.Rows) (id string, err error) {
+		return id, row.Scan(&id)
+	}, `SELECT id FROM releases WHERE `+s.among("id", 1), s.list(ids))
+	published := make(map[string]bool, len(found))
+	for _, id := range found {
+		published[id] = true
+	}
+	return published, s.reading("which releases exist", err)
 }
 
 // Release is a published release with what opens its ledger leaf.
@@ -107,31 +69,4 @@ func (s *Store) ListReleases(ctx context.Context, page string, limit int) (relea
 		next = pageAfter(int64(last.Day), last.ID)
 	}
 	return releases, next, nil
-}
-
-// Charge is one reservation, with what opens its ledger leaf. One that was made
-// before reservations were recorded has none, and a LeafIndex of 0.
-type Charge struct {
-	release.Reservation // without its cap
-	Payload             []byte
-	Nonce               ledger.Hash
-}
-
-// maxCharges bounds one answer: far more than the days of a year.
-const maxCharges = 10_000
-
-var errCharges = fmt.Errorf("store: more than %d charges in a year", maxCharges)
-
-// ChargesOf returns all reservations of a calendar year, by day and attempt. Those
-// that were never used count like the others.
-func (s *Store) ChargesOf(ctx context.Context, year int) ([]Charge, error) {
-	charges, err := scanAll(ctx, s.read, func(row *sql.Rows) (c Charge, err error) {
-		return c, row.Scan(&c.ID, &c.Product, &c.Day, &c.Year, &c.Rho, &c.LeafIndex, &c.Payload, orZero(c.Nonce[:]))
-	}, `SELECT b.id, b.product, b.block_day, b.year, b.rho_nano, coalesce(b.leaf_index, 0), p.payload, p.nonce
-		FROM budget_spends b LEFT JOIN tlog_private p ON p.idx = b.leaf_index AND p.kind = 'budget.spend'
-		WHERE b.year = $1 ORDER BY b.block_day, length(b.id), b.id LIMIT $2`, year, maxCharges+1) // ledger.KindBudgetSpend
-	if err == nil && len(charges) > maxCharges {
-		charges, err = nil, errCharges
-	}
-	return charges, s.reading("the budget", err)
 }

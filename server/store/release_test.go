@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -31,9 +30,9 @@ func TestRelease(t *testing.T) {
 				Store:    s,
 				Transact: s.Transact,
 				AddNodes: func(t *testing.T, nodes []release.Node) { must(t, s.PutGridNodes(t.Context(), nodes)) },
-				AddPoint: func(t *testing.T, point meter.UsagePoint, node string) {
+				AddPoint: func(t *testing.T, point meter.UsagePoint, at release.Place) {
 					must(t, s.PutUtilities(t.Context(), []store.Utility{{ID: "utility", Name: "Utility"}}))
-					must(t, s.PutUsagePoints(t.Context(), []store.UsagePoint{{ID: point, Utility: "utility", Node: node, CapWatts: 69_000, Zone: "UTC"}}))
+					must(t, s.PutUsagePoints(t.Context(), []store.UsagePoint{{ID: point, Utility: "utility", Node: at.Node, CapWatts: 69_000, Zone: "UTC", Tariff: at.Tariff}}))
 				},
 				Occupy: func(t *testing.T, o consent.Occupancy) { settle(t, s, o) },
 				Erase: func(t *testing.T, h consent.Household) {
@@ -73,106 +72,16 @@ func closing(t testing.TB, s *store.Store, day meter.Day) {
 	must(t, s.BeginClosing(t.Context(), day))
 }
 
+// reservation charges one day of 2018, and as much to its year.
 func reservation(id string, day meter.Day, rho, limit dp.Rho) release.Reservation {
-	return release.Reservation{ID: id, Product: "day-curve", Day: day, Year: 2018, Rho: rho, Cap: limit}
+	return release.Reservation{
+		ID: id, Product: "day-curve", Window: day, Days: []meter.Day{day}, Rho: rho, DayRho: rho, Cap: limit, DayCap: limit,
+	}
 }
 
 func reserve(t testing.TB, s *store.Store, r release.Reservation) error {
 	t.Helper()
 	return s.Transact(t.Context(), func(ctx context.Context, tx *store.Tx) error { return tx.Reserve(ctx, r) })
-}
-
-// However many reserve at once, a year never spends more than its cap, and spends
-// all of it that fits. It would catch a sum that is read before it is locked.
-func TestBudgetAtOnce(t *testing.T) {
-	onBothOpen(t, func(t *testing.T, s *store.Store) {
-		const callers, each, rho, limit = 8, 8, 18_000_000, 500_000_000 // room for 27 of 64
-		var granted atomic.Int64
-		for d := range callers {
-			closing(t, s, day0+meter.Day(d))
-		}
-		var wg sync.WaitGroup
-		for c := range callers {
-			wg.Go(func() {
-				for i := range each {
-					err := reserve(t, s, reservation(fmt.Sprintf("%d/%d", c, i), day0+meter.Day(c), rho, limit))
-					switch {
-					case err == nil:
-						granted.Add(1)
-					case !errors.Is(err, release.ErrOverBudget):
-						t.Errorf("reserving: %v", err)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		if n := granted.Load(); n != limit/rho {
-			t.Errorf("%d reservations, want %d", n, limit/rho)
-		}
-		charges, err := s.ChargesOf(t.Context(), 2018)
-		must(t, err)
-		if int64(len(charges)) != granted.Load() || charges[0].Rho != rho {
-			t.Errorf("%d charges, want what was granted", len(charges))
-		}
-	})
-}
-
-// The rules of a reservation, in order: each line may have spent what the lines
-// before it left.
-func TestBudgetRules(t *testing.T) {
-	onBothOpen(t, func(t *testing.T, s *store.Store) {
-		for d := range meter.Day(4) {
-			closing(t, s, day0+d)
-		}
-		window(t, s, day0+9)
-		for _, test := range []struct {
-			name string
-			r    release.Reservation
-			want error
-		}{
-			{"first", reservation("a", day0, 100, 1000), nil},
-			{"the same again", reservation("a", day0, 100, 1000), store.ErrConflict},
-			{"another attempt", reservation("b", day0, 100, 1000), nil},
-			{"nothing", reservation("c", day0, 0, 1000), store.ErrConflict},
-			{"more than is left", reservation("d", day0, 801, 1000), release.ErrOverBudget},
-			{"the cap does not rise", reservation("d", day0, 801, 5000), release.ErrOverBudget},
-			{"all that is left under a lower cap", reservation("d", day0+1, 300, 500), nil},
-			{"nothing left under the lower cap", reservation("e", day0+1, 1, 500), release.ErrOverBudget},
-			{"a cap below what was spent", reservation("e", day0+1, 1, 100), release.ErrOverBudget},
-			{"more than the cap", reservation("e", day0+1, dp.Rho(1<<63), 1000), release.ErrOverBudget},
-			{"open window", reservation("f", day0+9, 1, 1000), release.ErrWindowClosed},
-			{"no window", reservation("g", day0+10, 1, 1000), release.ErrWindowClosed},
-			{"the rest", reservation("h", day0+2, 500, 1000), nil},
-			{"one too many", reservation("i", day0+2, 1, 1000), release.ErrOverBudget},
-			{"another year", release.Reservation{ID: "j", Product: "other", Day: day0 + 3, Year: 2019, Rho: 7, Cap: 7}, nil},
-		} {
-			if err := reserve(t, s, test.r); !errors.Is(err, test.want) {
-				t.Errorf("%s: %v, want %v", test.name, err, test.want)
-			}
-		}
-		charges, err := s.ChargesOf(t.Context(), 2018)
-		must(t, err)
-		var got []string
-		for _, c := range charges {
-			got = append(got, fmt.Sprint(c.ID, " ", c.Product, " ", int(c.Day-day0), " ", uint64(c.Rho)))
-		}
-		want := []string{"a day-curve 0 100", "b day-curve 0 100", "d day-curve 1 300", "h day-curve 2 500"}
-		if d := cmp.Diff(want, got); d != "" {
-			t.Errorf("charged (-want +got):\n%s", d)
-		}
-		// What was charged before charges were recorded opens no leaf.
-		do(t, s, func(ctx context.Context, tx *store.Tx) error {
-			return tx.Exec(ctx, `UPDATE budget_spends SET leaf_index = NULL`)
-		})
-		if old, err := s.ChargesOf(t.Context(), 2018); err != nil || len(old) != len(charges) || old[0].Payload != nil {
-			t.Errorf("%d charges without a leaf, %v", len(old), err)
-		}
-		w, err := s.Window(t.Context(), day0)
-		must(t, err)
-		if w.Attempts != 2 {
-			t.Errorf("%d attempts, want those that were granted: 2", w.Attempts)
-		}
-	})
 }
 
 // A window only moves forward, one step at a time, and what it held is gone when
@@ -207,21 +116,18 @@ func TestWindowLife(t *testing.T) {
 		}
 		stored(t, s, b)
 
-		move := func(from, to release.WindowState) error {
-			return s.Transact(ctx, func(ctx context.Context, tx *store.Tx) error { return tx.MoveWindow(ctx, day0, from, to) })
-		}
+		publish := func() error { return s.EndPublishing(ctx, day0, nil, nil) }
 		for _, step := range []struct {
 			name string
 			do   func() error
 			want error
 		}{
-			{"giving up an open window", func() error { return s.GiveUp(ctx, day0) }, release.ErrWindowClosed},
-			{"publishing an open window", func() error { return move(release.WindowClosing, release.WindowPublished) }, release.ErrWindowClosed},
+			{"publishing an open window", publish, release.ErrWindowClosed},
 			{"closing", func() error { return s.BeginClosing(ctx, day0) }, nil},
 			{"closing again", func() error { return s.BeginClosing(ctx, day0) }, nil},
 			{"ending before publishing", func() error { return s.EndClosing(ctx, day0) }, release.ErrWindowClosed},
-			{"publishing", func() error { return move(release.WindowClosing, release.WindowPublished) }, nil},
-			{"publishing again", func() error { return move(release.WindowClosing, release.WindowPublished) }, release.ErrWindowClosed},
+			{"publishing", publish, nil},
+			{"publishing again", publish, release.ErrWindowClosed},
 			{"closing a published window", func() error { return s.BeginClosing(ctx, day0) }, release.ErrWindowClosed},
 			{"ending", func() error { return s.EndClosing(ctx, day0) }, nil},
 			{"ending again", func() error { return s.EndClosing(ctx, day0) }, nil},

@@ -50,8 +50,16 @@ func (s *Store) LastWindow(ctx context.Context) (meter.Day, error) {
 	return day, s.reading("the last window", err)
 }
 
-// MoveWindow implements release.Tx.
-func (t *Tx) MoveWindow(ctx context.Context, day meter.Day, from, to release.WindowState) error {
+// FirstWindow implements release.Store.
+func (s *Store) FirstWindow(ctx context.Context) (meter.Day, error) {
+	var day meter.Day
+	err := scanOne(ctx, s.read, release.ErrNotFound, []any{&day}, `SELECT day FROM windows ORDER BY day LIMIT 1`)
+	return day, s.reading("the first window", err)
+}
+
+// moveWindow takes a window from one state to another, or returns
+// release.ErrWindowClosed.
+func (t *Tx) moveWindow(ctx context.Context, day meter.Day, from, to release.WindowState) error {
 	moved, err := execOne(ctx, t.sql, `UPDATE windows SET state = $3 WHERE day = $1 AND state = $2`, day, from, to)
 	if err == nil && !moved {
 		err = release.ErrWindowClosed
@@ -68,14 +76,28 @@ func (s *Store) BeginClosing(ctx context.Context, day meter.Day) error {
 		if err != nil || w.State == release.WindowClosing {
 			return err
 		}
-		return tx.MoveWindow(ctx, day, release.WindowOpen, release.WindowClosing)
+		return tx.moveWindow(ctx, day, release.WindowOpen, release.WindowClosing)
 	})
 }
 
-// GiveUp implements release.Store.
-func (s *Store) GiveUp(ctx context.Context, day meter.Day) error {
+// CountAttempt implements release.Store.
+func (s *Store) CountAttempt(ctx context.Context, day meter.Day) (attempts int, err error) {
+	err = s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
+		return doing("counting an attempt", scanOne(ctx, tx.sql, release.ErrWindowClosed, []any{&attempts},
+			`UPDATE windows SET attempts = attempts + 1 WHERE day = $1 AND state = $2 RETURNING attempts`, day, release.WindowClosing))
+	})
+	return attempts, err
+}
+
+// EndPublishing implements release.Store. The window that the set is sealed to stays
+// as it is until the transaction ends, so that no set counts whose key goes with a
+// window that was published meanwhile. A set that counts already is ErrConflict.
+func (s *Store) EndPublishing(ctx context.Context, day meter.Day, set *seal.RunningKeyWrap, replaced []seal.RunningID) error {
 	return s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
-		return tx.MoveWindow(ctx, day, release.WindowClosing, release.WindowPublished)
+		if err := tx.moveWindow(ctx, day, release.WindowClosing, release.WindowPublished); err != nil {
+			return err
+		}
+		return doing("replacing running sums", tx.replaceRunning(ctx, day, set, replaced))
 	})
 }
 
@@ -92,6 +114,8 @@ func (s *Store) EndClosing(ctx context.Context, day meter.Day) error {
 		for _, stmt := range []string{
 			`DELETE FROM spool WHERE day = $1`,
 			`DELETE FROM spool_keys WHERE day = $1`,
+			`DELETE FROM live_sets WHERE day = $1`,
+			`DELETE FROM running_records WHERE from_day = $1 AND id NOT IN (SELECT id FROM running_sets)`,
 			`UPDATE windows SET state = 4, wrapped_private = NULL WHERE day = $1`, // release.WindowClosed
 		} {
 			if _, err := tx.sql.ExecContext(ctx, stmt, day); err != nil {
@@ -100,6 +124,16 @@ func (s *Store) EndClosing(ctx context.Context, day meter.Day) error {
 		}
 		return nil
 	})
+}
+
+// holdWindow returns a window's state, which stays as it is until the transaction
+// ends; that of a window which does not exist is 0.
+func (t *Tx) holdWindow(ctx context.Context, day meter.Day) (state release.WindowState, err error) {
+	err = t.sql.QueryRowContext(ctx, `SELECT state FROM windows WHERE day = $1`+t.forShare(), day).Scan(&state)
+	if noRows(err) {
+		err = nil
+	}
+	return state, doing("holding a window", err)
 }
 
 // lockWindow reads a window and keeps it as it is until the transaction ends.
@@ -139,23 +173,26 @@ func (s *Store) SpoolRecords(ctx context.Context, day meter.Day, yield func(seal
 	return s.reading("the spool", rows.Err())
 }
 
-// HouseholdNodes implements release.Store.
-func (s *Store) HouseholdNodes(ctx context.Context, day meter.Day) (map[consent.Household]string, error) {
-	type row struct {
+// HouseholdPlaces implements release.Store.
+func (s *Store) HouseholdPlaces(ctx context.Context, first, last meter.Day) (map[consent.Household]release.Place, error) {
+	type stay struct {
 		household consent.Household
-		node      string
+		place     release.Place
+		until     int64 // at most last.End()
 	}
-	rows, err := scanAll(ctx, s.read, func(rows *sql.Rows) (r row, err error) {
-		return r, rows.Scan(&r.household, &r.node)
-	}, `SELECT o.household, p.node FROM occupancies o
+	stays, err := scanAll(ctx, s.read, func(rows *sql.Rows) (o stay, err error) {
+		return o, rows.Scan(&o.household, &o.place.Node, &o.place.Tariff, &o.until)
+	}, `SELECT o.household, p.node, p.tariff, CASE WHEN o.until_s < $2 THEN o.until_s ELSE $2 END FROM occupancies o
 		JOIN usage_points p ON p.id = o.usage_point JOIN households h ON h.id = o.household
 		WHERE o.from_s < $2 AND (o.until_s IS NULL OR o.until_s > $1) AND h.public_key IS NOT NULL
-		ORDER BY o.household, o.usage_point`, day.Start(), day.End())
-	nodes := make(map[consent.Household]string, len(rows))
-	for _, r := range rows {
-		if _, first := nodes[r.household]; !first {
-			nodes[r.household] = r.node
+		ORDER BY o.household, o.usage_point`, first.Start(), last.End())
+	places := make(map[consent.Household]release.Place, len(stays))
+	var reached meter.Day // the last that the household of the row before lived somewhere
+	for i, o := range stays {
+		day := meter.DayOf(o.until - 1)
+		if i == 0 || o.household != stays[i-1].household || day > reached {
+			places[o.household], reached = o.place, day
 		}
 	}
-	return nodes, s.reading("where households live", err)
+	return places, s.reading("where households live", err)
 }

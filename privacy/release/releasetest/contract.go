@@ -6,13 +6,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/meter"
-	"github.com/wattveil/wattveil/privacy/dp"
 	"github.com/wattveil/wattveil/privacy/release"
 	"github.com/wattveil/wattveil/privacy/seal"
 )
@@ -25,9 +25,9 @@ type Store[T release.Tx] struct {
 	Transact func(ctx context.Context, fn func(ctx context.Context, tx T) error) error
 	// AddNodes adds nodes to the grid tree, parents first.
 	AddNodes func(t *testing.T, nodes []release.Node)
-	// AddPoint registers a usage point at a node, with all that the store wants to
-	// exist first.
-	AddPoint func(t *testing.T, point meter.UsagePoint, node string)
+	// AddPoint registers a usage point at a node and in a tariff group, with all
+	// that the store wants to exist first.
+	AddPoint func(t *testing.T, point meter.UsagePoint, at release.Place)
 	// Occupy records an occupancy of a registered usage point; its zone and node
 	// are empty, and past times are allowed.
 	Occupy func(t *testing.T, o consent.Occupancy)
@@ -53,14 +53,25 @@ func TestStore[T release.Tx](t *testing.T, open func(t *testing.T) Store[T]) {
 		{"Empty", suite[T].empty},
 		{"Windows", suite[T].windows},
 		{"States", suite[T].states},
+		{"Attempts", suite[T].attempts},
 		{"Budget", suite[T].budget},
+		{"Caps", suite[T].caps},
+		{"NewYear", suite[T].newYear},
+		{"NoReservation", suite[T].noReservation},
+		{"NothingHalf", suite[T].nothingHalf},
 		{"BudgetAtOnce", suite[T].budgetAtOnce},
+		{"Running", suite[T].running},
+		{"RunningLeft", suite[T].runningLeft},
+		{"RunningRefused", suite[T].runningRefused},
+		{"Live", suite[T].liveLoad},
 		{"Publish", suite[T].publish},
 		{"RolledBack", suite[T].rolledBack},
 		{"Spool", suite[T].spool},
 		{"ClosingWaits", suite[T].closingWaits},
 		{"Tree", suite[T].tree},
 		{"Households", suite[T].households},
+		{"Spans", suite[T].spans},
+		{"TwoRegistrations", suite[T].twoRegistrations},
 		{"Writers", suite[T].writers},
 		{"Conflicts", suite[T].conflicts},
 	} {
@@ -135,6 +146,8 @@ func (s suite[T]) empty(t *testing.T) {
 	ctx := t.Context()
 	_, err := s.Window(ctx, day0)
 	is(t, "Window", err, release.ErrNotFound)
+	_, err = s.FirstWindow(ctx)
+	is(t, "FirstWindow", err, release.ErrNotFound)
 	_, err = s.LastWindow(ctx)
 	is(t, "LastWindow", err, release.ErrNotFound)
 	is(t, "BeginClosing", s.BeginClosing(ctx, day0), release.ErrNotFound)
@@ -156,166 +169,24 @@ func (s suite[T]) empty(t *testing.T) {
 	if nodes, err := s.Nodes(ctx); err != nil || len(nodes) != 0 {
 		t.Errorf("Nodes: %d, %v", len(nodes), err)
 	}
-	if homes, err := s.HouseholdNodes(ctx, day0); err != nil || len(homes) != 0 {
-		t.Errorf("HouseholdNodes: %d, %v", len(homes), err)
+	if homes, err := s.HouseholdPlaces(ctx, day0, day0); err != nil || len(homes) != 0 {
+		t.Errorf("HouseholdPlaces: %d, %v", len(homes), err)
 	}
-}
-
-// windows: what was put comes back, the first one put stays, and those that are
-// not closed are listed oldest first, days before 1970 too. It would catch a
-// second process that replaces a window's key after contributions were sealed to
-// the first, and a schedule that begins anew when every window is closed.
-func (s suite[T]) windows(t *testing.T) {
-	ctx := t.Context()
-	days := []meter.Day{day0, -1, day0 + 2, 0, day0 + 1}
-	s.put(t, days...)
-	other := window(day0)
-	other.PublicKey, other.WrappedPrivate = bytesOf("other", seal.PublicKeySize), bytesOf("other", 60)
-	must(t, s.PutWindow(ctx, other))
-	slices.Sort(days)
-	ws, err := s.Windows(ctx)
-	must(t, err)
-	want := make([]release.Window, len(days))
-	for i, d := range days {
-		want[i] = window(d)
-		if got, err := s.Window(ctx, d); err != nil || !reflect.DeepEqual(got, want[i]) {
-			t.Errorf("window of %s came back as another, %v", d, err)
-		}
+	if found, err := s.PublishedAmong(ctx, []string{releaseID(day0)}); err != nil || len(found) != 0 {
+		t.Errorf("PublishedAmong: %d, %v", len(found), err)
 	}
-	if !reflect.DeepEqual(ws, want) {
-		t.Errorf("%d windows are listed, or in another order; want %d", len(ws), len(want))
+	s.spent(t, 2016, day0, 0, 0)
+	if sets, err := s.RunningSets(ctx); err != nil || len(sets) != 0 {
+		t.Errorf("RunningSets: %d, %v", len(sets), err)
 	}
-	last := day0 + 2
-	must(t, s.BeginClosing(ctx, last))
-	must(t, s.GiveUp(ctx, last))
-	must(t, s.EndClosing(ctx, last))
-	if got, err := s.LastWindow(ctx); err != nil || got != last {
-		t.Errorf("last window: %s, %v; want %s, though it is closed", got, err, last)
-	}
-	if ws, err := s.Windows(ctx); err != nil || len(ws) != len(want)-1 {
-		t.Errorf("%d windows are listed, %v; want %d, without the closed one", len(ws), err, len(want)-1)
-	}
-	must(t, s.PutWindow(ctx, window(last)))
-	s.state(t, last, release.WindowClosed, 0)
-}
-
-// states: a window only ever moves forward, one step at a time, and a step that
-// is not allowed changes nothing. It would catch a day that opens again, one that
-// is given up after it was published, and a key that is dropped before its day is
-// published.
-func (s suite[T]) states(t *testing.T) {
-	ctx := t.Context()
-	s.put(t, day0, day0+1)
-	steps := map[string]func() error{
-		"BeginClosing": func() error { return s.BeginClosing(ctx, day0) },
-		"GiveUp":       func() error { return s.GiveUp(ctx, day0) },
-		"EndClosing":   func() error { return s.EndClosing(ctx, day0) },
-		"MoveWindow": func() error {
-			return s.Transact(ctx, func(ctx context.Context, tx T) error {
-				return tx.MoveWindow(ctx, day0, release.WindowClosing, release.WindowPublished)
-			})
-		},
-	}
-	for _, at := range []struct {
-		state release.WindowState
-		deny  []string
-		allow []string // in order; each is harmless the second time but the last
-	}{
-		{release.WindowOpen, []string{"GiveUp", "EndClosing", "MoveWindow"}, []string{"BeginClosing"}},
-		{release.WindowClosing, []string{"EndClosing"}, []string{"BeginClosing", "MoveWindow"}},
-		{release.WindowPublished, []string{"BeginClosing", "GiveUp", "MoveWindow"}, []string{"EndClosing"}},
-		{release.WindowClosed, []string{"BeginClosing", "GiveUp", "MoveWindow"}, []string{"EndClosing"}},
-	} {
-		s.state(t, day0, at.state, 0)
-		for _, step := range at.deny {
-			is(t, fmt.Sprintf("%s in state %d", step, at.state), steps[step](), release.ErrWindowClosed)
-			s.state(t, day0, at.state, 0)
-		}
-		for _, step := range at.allow {
-			is(t, fmt.Sprintf("%s in state %d", step, at.state), steps[step](), nil)
-		}
-	}
-	w, err := s.Window(ctx, day0)
-	if err != nil || len(w.WrappedPrivate) != 0 || !bytes.Equal(w.PublicKey, window(day0).PublicKey) {
-		t.Errorf("closed window keeps %d bytes of its private key, %v", len(w.WrappedPrivate), err)
-	}
-	s.state(t, day0+1, release.WindowOpen, 0)
-}
-
-func reservation(day meter.Day, attempt, year int, rho, limit dp.Rho) release.Reservation {
-	return release.Reservation{ID: fmt.Sprintf("%s/%d", release.ID(day), attempt), Product: release.Product, Day: day, Year: year, Rho: rho, Cap: limit}
-}
-
-// reserve spends in a transaction of its own.
-func (s suite[T]) reserve(ctx context.Context, r release.Reservation) error {
-	return s.Transact(ctx, func(ctx context.Context, tx T) error { return tx.Reserve(ctx, r) })
-}
-
-// budget: a year is spent to its last unit and not beyond; what is refused spends
-// nothing and counts no attempt. It would catch a cap that is off by one, a
-// refused reservation that is half made, one spend counted for two attempts, and
-// a cap that a later configuration raises.
-func (s suite[T]) budget(t *testing.T) {
-	ctx := t.Context()
-	s.closing(t, day0, day0+1)
-	s.put(t, day0+2) // open
-	reserve := func(r release.Reservation, want error) {
-		t.Helper()
-		is(t, fmt.Sprintf("reserving %d for %s", r.Rho, r.ID), s.reserve(ctx, r), want)
-	}
-	reserve(reservation(day0, 1, 2016, 101, 100), release.ErrOverBudget)
-	s.state(t, day0, release.WindowClosing, 0)
-	reserve(reservation(day0, 1, 2016, 40, 100), nil)
-	s.state(t, day0, release.WindowClosing, 1)
-	if err := s.reserve(ctx, reservation(day0, 1, 2016, 40, 100)); err == nil || errors.Is(err, release.ErrOverBudget) {
-		t.Errorf("the same reservation again: %v, want an error of its own", err)
-	}
-	s.state(t, day0, release.WindowClosing, 1)
-	reserve(reservation(day0+2, 1, 2016, 1, 100), release.ErrWindowClosed) // takes contributions still
-	reserve(reservation(day0+3, 1, 2016, 1, 100), release.ErrWindowClosed) // has no window
-	reserve(reservation(day0+1, 1, 2016, 61, 100), release.ErrOverBudget)
-	reserve(reservation(day0+1, 1, 2016, 61, 1000), release.ErrOverBudget) // the cap does not rise
-	reserve(reservation(day0+1, 1, 2016, 15, 50), release.ErrOverBudget)   // but it falls
-	s.state(t, day0+1, release.WindowClosing, 0)
-	reserve(reservation(day0+1, 1, 2016, 60, 100), nil)
-	reserve(reservation(day0+1, 2, 2016, 1, 100), release.ErrOverBudget)
-	reserve(reservation(day0+1, 2, 2017, 100, 100), nil) // another year has its own
-	s.state(t, day0+1, release.WindowClosing, 2)
-	must(t, s.GiveUp(ctx, day0))
-	reserve(reservation(day0, 2, 2018, 1, 100), release.ErrWindowClosed)
-	reserve(reservation(day0+1, 3, 2018, 100, 100), nil) // nothing was spent of it
-}
-
-// budgetAtOnce: many processes reserve at once, and exactly those that fit are
-// granted. It would catch a sum that is read, then written.
-func (s suite[T]) budgetAtOnce(t *testing.T) {
-	const callers, fit = 40, 13
-	days := make([]meter.Day, callers)
-	for i := range days {
-		days[i] = day0 + meter.Day(i)
-	}
-	s.closing(t, days...)
-	errs := make(chan error)
-	for _, d := range days {
-		go func() { errs <- s.reserve(t.Context(), reservation(d, 1, 2016, 7, 7*fit+6)) }()
-	}
-	granted := 0
-	for range days {
-		switch err := <-errs; {
-		case err == nil:
-			granted++
-		case !errors.Is(err, release.ErrOverBudget):
-			t.Errorf("reserving: %v", err)
-		}
-	}
-	if granted != fit {
-		t.Errorf("%d reservations were granted, want %d", granted, fit)
+	if got := s.runningRecords(t, seal.RunningID{1}); len(got) != 0 {
+		t.Errorf("RunningRecords: %d", len(got))
 	}
 }
 
 func published(day meter.Day, text string) release.Published {
 	return release.Published{
-		ID: release.ID(day), Product: release.Product, Day: day, Body: append([]byte(`{"text":"`+text+`\u00e9"}`), 0xc3, 0xa9),
+		ID: releaseID(day), Product: product, Day: day, Body: append([]byte(`{"text":"`+text+`\u00e9"}`), 0xc3, 0xa9),
 		Signature: bytesOf("signature", 64), PublicKey: bytesOf("key", 32), LeafIndex: 7,
 	}
 }
@@ -336,24 +207,32 @@ func (s suite[T]) publish(t *testing.T) {
 	if got, ok := s.Published(t, want.ID); !ok || !reflect.DeepEqual(got, want) {
 		t.Errorf("the release came back as another, or not at all (%v)", ok)
 	}
+	found, err := s.PublishedAmong(t.Context(), []string{releaseID(day0 + 1), releaseID(day0 + 2), want.ID, want.ID, "'"})
+	if err != nil || !maps.Equal(found, map[string]bool{want.ID: true, releaseID(day0 + 1): true}) {
+		t.Errorf("published are %v, %v; want the first and the second day", found, err)
+	}
+	if found, err := s.PublishedAmong(t.Context(), nil); err != nil || len(found) != 0 {
+		t.Errorf("published among none are %v, %v", found, err)
+	}
 }
 
 // rolledBack: what a transaction did is gone when it fails. It would catch a
-// release that is stored without its leaf.
+// release that is stored without its leaf, and budget that is spent on nothing.
 func (s suite[T]) rolledBack(t *testing.T) {
 	s.closing(t, day0)
 	err := s.Transact(t.Context(), func(ctx context.Context, tx T) error {
 		if err := tx.PutRelease(ctx, published(day0, "never")); err != nil {
 			return err
 		}
-		if err := tx.MoveWindow(ctx, day0, release.WindowClosing, release.WindowPublished); err != nil {
+		if err := tx.Reserve(ctx, reservation("a", day0, 1, 10, day0)); err != nil {
 			return err
 		}
 		return errStop
 	})
 	is(t, "transaction", err, errStop)
-	s.state(t, day0, release.WindowClosing, 0)
-	if _, ok := s.Published(t, release.ID(day0)); ok {
+	s.spent(t, 2016, day0, 0, 0)
+	must(t, s.reserve(t.Context(), reservation("a", day0, 1, 1, day0))) // nor is its name taken, or its cap
+	if _, ok := s.Published(t, releaseID(day0)); ok {
 		t.Error("a release was stored by a transaction that failed")
 	}
 }
@@ -416,7 +295,7 @@ func (s suite[T]) spool(t *testing.T) {
 	if keys, r := contribution(day0, 6); s.AddSpool(t, keys, r) {
 		t.Error("a closing window took a contribution")
 	}
-	must(t, s.GiveUp(ctx, day0))
+	must(t, s.EndPublishing(ctx, day0, nil, nil))
 	if got := s.records(t, day0); len(got) != 5 {
 		t.Errorf("%d records are left before closing has ended, want 5", len(got))
 	}
@@ -473,77 +352,6 @@ func (s suite[T]) closingWaits(t *testing.T) {
 	}
 }
 
-// tree: the public tree, parents first, empty nodes included, each with the usage
-// points at or below it. It would catch a node that is left out because nobody
-// lives there, and so tells that nobody does.
-func (s suite[T]) tree(t *testing.T) {
-	s.AddNodes(t, []release.Node{
-		{ID: "region", Kind: "region"},
-		{ID: "s-2", Parent: "region", Level: 1, Kind: "substation"},
-		{ID: "s-1", Parent: "region", Level: 1, Kind: "substation"},
-		{ID: "a-feeder", Parent: "s-1", Level: 2, Kind: "feeder"}, // sorts before its parent
-		{ID: "f-empty", Parent: "s-2", Level: 2, Kind: "feeder"},
-	})
-	s.AddPoint(t, "up-1", "a-feeder")
-	s.AddPoint(t, "up-2", "a-feeder")
-	s.AddPoint(t, "up-3", "s-2") // fed by a substation itself
-	nodes, err := s.Nodes(t.Context())
-	must(t, err)
-	want := map[string]release.Node{
-		"region":   {ID: "region", Kind: "region", UsagePoints: 3},
-		"s-1":      {ID: "s-1", Parent: "region", Level: 1, Kind: "substation", UsagePoints: 2},
-		"s-2":      {ID: "s-2", Parent: "region", Level: 1, Kind: "substation", UsagePoints: 1},
-		"a-feeder": {ID: "a-feeder", Parent: "s-1", Level: 2, Kind: "feeder", UsagePoints: 2},
-		"f-empty":  {ID: "f-empty", Parent: "s-2", Level: 2, Kind: "feeder"},
-	}
-	seen := map[string]bool{"": true}
-	for _, n := range nodes {
-		if n != want[n.ID] {
-			t.Errorf("node %+v, want %+v", n, want[n.ID])
-		}
-		if !seen[n.Parent] || seen[n.ID] {
-			t.Errorf("node %s comes twice, or before its parent", n.ID)
-		}
-		seen[n.ID] = true
-	}
-	if len(nodes) != len(want) {
-		t.Errorf("%d nodes, want %d", len(nodes), len(want))
-	}
-}
-
-// households: whoever lives somewhere at any second of the day counts at one
-// node, that of the first of its usage points by name; an erased household at
-// none. It would catch a household that is counted on two feeders, one that moves
-// out at midnight and is counted on the day it never saw, and readings of the
-// erased in a total.
-func (s suite[T]) households(t *testing.T) {
-	s.AddNodes(t, []release.Node{{ID: "region", Kind: "region"}, {ID: "f-1", Parent: "region", Level: 1, Kind: "feeder"}, {ID: "f-2", Parent: "region", Level: 1, Kind: "feeder"}})
-	start, end := day0.Start(), day0.End()
-	for i, o := range []consent.Occupancy{
-		{Household: "stays", From: start - 86400},
-		{Household: "leaves-at-midnight", From: start - 86400, Until: start},
-		{Household: "leaves-at-noon", From: start - 86400, Until: start + 43200},
-		{Household: "comes-at-noon", From: start + 43200},
-		{Household: "comes-at-midnight", From: end},
-		{Household: "one-second", From: end - 1, Until: end},
-		{Household: "two-points", From: start},
-		{Household: "two-points", From: start},
-		{Household: "erased", From: start - 86400},
-	} {
-		// Names fall as nodes alternate: of two-points the later one counts.
-		o.UsagePoint = meter.UsagePoint(fmt.Sprintf("up-%d", 9-i))
-		s.AddPoint(t, o.UsagePoint, fmt.Sprintf("f-%d", 1+i%2))
-		s.Occupy(t, o)
-	}
-	s.Erase(t, "erased")
-	got, err := s.HouseholdNodes(t.Context(), day0)
-	must(t, err)
-	want := map[consent.Household]string{"stays": "f-1", "leaves-at-noon": "f-1", "comes-at-noon": "f-2", "one-second": "f-2", "two-points": "f-2"}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("households count at %v, want %v", got, want)
-	}
-}
-
 // writers: each registered writer has its key, and an unknown one none. It would
 // catch keys that are handed out in the wrong order.
 func (s suite[T]) writers(t *testing.T) {
@@ -565,8 +373,13 @@ func (s suite[T]) writers(t *testing.T) {
 // conflicts: a report may be repeated, as it is when a day takes two attempts.
 func (s suite[T]) conflicts(t *testing.T) {
 	s.AddNodes(t, []release.Node{{ID: "region", Kind: "region"}})
-	s.AddPoint(t, "up-1", "region")
+	s.AddPoint(t, "up-1", release.Place{Node: "region"})
 	for _, n := range []int{3, 3, 1, 5} {
 		must(t, s.PutConflict(t.Context(), "up-1", day0, n, day0.Start()))
 	}
 }
+
+const product = "day-curve"
+
+// releaseID names a day's release.
+func releaseID(day meter.Day) string { return product + "/" + day.String() }

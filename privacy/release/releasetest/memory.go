@@ -3,7 +3,6 @@ package releasetest
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/ledger/ledgertest"
 	"github.com/wattveil/wattveil/meter"
-	"github.com/wattveil/wattveil/privacy/dp"
 	"github.com/wattveil/wattveil/privacy/release"
 	"github.com/wattveil/wattveil/privacy/seal"
 )
@@ -28,20 +26,21 @@ type Memory struct {
 
 	mu          sync.Mutex // held through a transaction, COMMIT included
 	windows     map[meter.Day]release.Window
-	years       map[int]budget
+	years       map[int]account
+	days        map[meter.Day]account
 	spends      []release.Reservation
 	releases    map[string]release.Published
 	conflicts   map[Conflict]int
 	spoolKeys   map[meter.Day][]seal.SpoolKeyWrap
 	spool       map[meter.Day][]seal.SpoolRecord
+	running     []set // oldest first
+	live        map[meter.Day]liveSet
 	writers     map[seal.WriterID][]byte
 	nodes       []release.Node
-	points      map[meter.UsagePoint]string // the node that feeds each
+	points      map[meter.UsagePoint]release.Place
 	occupancies []consent.Occupancy
 	erased      map[consent.Household]bool
 }
-
-type budget struct{ limit, spent dp.Rho }
 
 // Conflict names what PutConflict reports.
 type Conflict struct {
@@ -55,13 +54,15 @@ func NewMemory(origin string) *Memory {
 	return &Memory{
 		Memory:    ledgertest.NewMemory(origin),
 		windows:   map[meter.Day]release.Window{},
-		years:     map[int]budget{},
+		years:     map[int]account{},
+		days:      map[meter.Day]account{},
 		releases:  map[string]release.Published{},
+		live:      map[meter.Day]liveSet{},
 		conflicts: map[Conflict]int{},
 		spoolKeys: map[meter.Day][]seal.SpoolKeyWrap{},
 		spool:     map[meter.Day][]seal.SpoolRecord{},
 		writers:   map[seal.WriterID][]byte{},
-		points:    map[meter.UsagePoint]string{},
+		points:    map[meter.UsagePoint]release.Place{},
 		erased:    map[consent.Household]bool{},
 	}
 }
@@ -72,19 +73,6 @@ var (
 	_ ledger.Store[*Tx] = (*Memory)(nil)
 )
 
-// Tx is a transaction of Memory.
-type Tx struct {
-	*ledgertest.Tx
-	m *Memory
-}
-
-// Transact implements ledger.Store. fn must not use the Memory itself.
-func (m *Memory) Transact(ctx context.Context, fn func(context.Context, *Tx) error) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.Memory.Transact(ctx, func(ctx context.Context, tx *ledgertest.Tx) error { return fn(ctx, &Tx{tx, m}) })
-}
-
 // do performs one call outside a transaction, with the fault that is ordered
 // for it.
 func (m *Memory) do(step Step, effect func() error) error {
@@ -94,71 +82,6 @@ func (m *Memory) do(step Step, effect func() error) error {
 		return effect()
 	})
 }
-
-// Reserve implements release.Tx.
-func (tx *Tx) Reserve(_ context.Context, r release.Reservation) error {
-	m := tx.m
-	return m.orders.do(Reserve, func() error {
-		before, known := m.years[r.Year]
-		year := before
-		if !known {
-			year.limit = r.Cap
-		}
-		limit := min(year.limit, r.Cap)
-		w := m.windows[r.Day]
-		switch {
-		case r.Rho == 0:
-			return errors.New("releasetest: a reservation of nothing")
-		case year.spent > limit || r.Rho > limit-year.spent:
-			return release.ErrOverBudget
-		case slices.ContainsFunc(m.spends, func(s release.Reservation) bool { return s.ID == r.ID }):
-			return errTaken
-		case w.State != release.WindowClosing:
-			return release.ErrWindowClosed
-		}
-		n := len(m.spends)
-		tx.Undo(func() {
-			m.windows[r.Day], m.years[r.Year], m.spends = w, before, m.spends[:n]
-			if !known {
-				delete(m.years, r.Year)
-			}
-		})
-		year.spent += r.Rho
-		m.years[r.Year] = year
-		m.spends = append(m.spends, r)
-		counted := w
-		counted.Attempts++
-		m.windows[r.Day] = counted
-		return nil
-	})
-}
-
-// PutRelease implements release.Tx.
-func (tx *Tx) PutRelease(_ context.Context, p release.Published) error {
-	return tx.m.orders.do(PutRelease, func() error {
-		if _, taken := tx.m.releases[p.ID]; taken {
-			return errTaken
-		}
-		p.Body, p.Signature, p.PublicKey = slices.Clone(p.Body), slices.Clone(p.Signature), slices.Clone(p.PublicKey)
-		tx.m.releases[p.ID] = p
-		tx.Undo(func() { delete(tx.m.releases, p.ID) })
-		return nil
-	})
-}
-
-// MoveWindow implements release.Tx.
-func (tx *Tx) MoveWindow(_ context.Context, day meter.Day, from, to release.WindowState) error {
-	return tx.m.orders.do(MoveWindow, func() error {
-		before := tx.m.windows[day]
-		if err := tx.m.move(day, from, to); err != nil {
-			return err
-		}
-		tx.Undo(func() { tx.m.windows[day] = before })
-		return nil
-	})
-}
-
-var errTaken = errors.New("releasetest: taken already")
 
 func (m *Memory) move(day meter.Day, from, to release.WindowState) error {
 	w, ok := m.windows[day]
@@ -224,6 +147,18 @@ func (m *Memory) LastWindow(context.Context) (last meter.Day, err error) {
 	return last, err
 }
 
+// FirstWindow implements release.Store.
+func (m *Memory) FirstWindow(context.Context) (first meter.Day, err error) {
+	err = m.do(FirstWindow, func() error {
+		if len(m.windows) == 0 {
+			return release.ErrNotFound
+		}
+		first = slices.Min(slices.Collect(maps.Keys(m.windows)))
+		return nil
+	})
+	return first, err
+}
+
 // BeginClosing implements release.Store.
 func (m *Memory) BeginClosing(_ context.Context, day meter.Day) error {
 	return m.do(BeginClosing, func() error {
@@ -234,6 +169,35 @@ func (m *Memory) BeginClosing(_ context.Context, day meter.Day) error {
 			return nil
 		}
 		return m.move(day, release.WindowOpen, release.WindowClosing)
+	})
+}
+
+// CountAttempt implements release.Store.
+func (m *Memory) CountAttempt(_ context.Context, day meter.Day) (attempts int, err error) {
+	err = m.do(CountAttempt, func() error {
+		w := m.windows[day]
+		if w.State != release.WindowClosing {
+			return release.ErrWindowClosed
+		}
+		w.Attempts++
+		m.windows[day], attempts = w, w.Attempts
+		return nil
+	})
+	return attempts, err
+}
+
+// EndPublishing implements release.Store.
+func (m *Memory) EndPublishing(_ context.Context, day meter.Day, wrap *seal.RunningKeyWrap, replaced []seal.RunningID) error {
+	return m.do(EndPublishing, func() error {
+		before, running := m.windows[day], slices.Clone(m.running)
+		if err := m.move(day, release.WindowClosing, release.WindowPublished); err != nil {
+			return err
+		}
+		if err := m.replaceRunning(day, wrap, replaced); err != nil {
+			m.windows[day], m.running = before, running
+			return err
+		}
+		return nil
 	})
 }
 
@@ -253,13 +217,10 @@ func (m *Memory) EndClosing(_ context.Context, day meter.Day) error {
 		m.windows[day] = w
 		delete(m.spool, day)
 		delete(m.spoolKeys, day)
+		delete(m.live, day)
+		m.running = slices.DeleteFunc(m.running, func(s set) bool { return s.from == day && s.wrap == nil })
 		return nil
 	})
-}
-
-// GiveUp implements release.Store.
-func (m *Memory) GiveUp(_ context.Context, day meter.Day) error {
-	return m.do(GiveUp, func() error { return m.move(day, release.WindowClosing, release.WindowPublished) })
 }
 
 // SpoolKeys implements release.Store.
@@ -309,8 +270,8 @@ func (m *Memory) Nodes(context.Context) (nodes []release.Node, err error) {
 		for i, n := range nodes {
 			at[n.ID] = i
 		}
-		for _, node := range m.points {
-			for id := node; id != ""; id = nodes[at[id]].Parent {
+		for _, p := range m.points {
+			for id := p.Node; id != ""; id = nodes[at[id]].Parent {
 				nodes[at[id]].UsagePoints++
 			}
 		}
@@ -319,23 +280,48 @@ func (m *Memory) Nodes(context.Context) (nodes []release.Node, err error) {
 	return nodes, err
 }
 
-// HouseholdNodes implements release.Store.
-func (m *Memory) HouseholdNodes(_ context.Context, day meter.Day) (homes map[consent.Household]string, err error) {
+// HouseholdPlaces implements release.Store.
+func (m *Memory) HouseholdPlaces(_ context.Context, first, last meter.Day) (places map[consent.Household]release.Place, err error) {
+	type stay struct {
+		reaches meter.Day // its last day among those asked for
+		point   meter.UsagePoint
+	}
 	err = m.do(ReadHouseholds, func() error {
-		first := map[consent.Household]meter.UsagePoint{}
+		counts := map[consent.Household]stay{}
 		for _, o := range m.occupancies {
-			p, seen := first[o.Household]
-			if o.From < day.End() && (o.Until == 0 || o.Until > day.Start()) && !m.erased[o.Household] && (!seen || o.UsagePoint < p) {
-				first[o.Household] = o.UsagePoint
+			if o.From >= last.End() || o.Until != 0 && o.Until <= first.Start() || m.erased[o.Household] {
+				continue
+			}
+			at := stay{last, o.UsagePoint}
+			if o.Until != 0 {
+				at.reaches = min(last, meter.DayOf(o.Until-1))
+			}
+			best, seen := counts[o.Household]
+			if !seen || at.reaches > best.reaches || at.reaches == best.reaches && at.point < best.point {
+				counts[o.Household] = at
 			}
 		}
-		homes = make(map[consent.Household]string, len(first))
-		for h, p := range first {
-			homes[h] = m.points[p]
+		places = make(map[consent.Household]release.Place, len(counts))
+		for h, at := range counts {
+			places[h] = m.points[at.point]
 		}
 		return nil
 	})
-	return homes, err
+	return places, err
+}
+
+// PublishedAmong implements release.Store.
+func (m *Memory) PublishedAmong(_ context.Context, ids []string) (published map[string]bool, err error) {
+	err = m.do(PublishedAmong, func() error {
+		published = map[string]bool{}
+		for _, id := range ids {
+			if _, ok := m.releases[id]; ok {
+				published[id] = true
+			}
+		}
+		return nil
+	})
+	return published, err
 }
 
 // PutConflict implements release.Store.

@@ -21,7 +21,7 @@ func TestMemory(t *testing.T) {
 			Store:     m,
 			Transact:  m.Transact,
 			AddNodes:  func(_ *testing.T, nodes []release.Node) { m.AddNodes(nodes...) },
-			AddPoint:  func(_ *testing.T, point meter.UsagePoint, node string) { m.AddPoint(point, node) },
+			AddPoint:  func(_ *testing.T, point meter.UsagePoint, at release.Place) { m.AddPoint(point, at) },
 			Occupy:    func(_ *testing.T, o consent.Occupancy) { m.Occupy(o) },
 			Erase:     func(_ *testing.T, h consent.Household) { m.Erase(h) },
 			AddWriter: func(_ *testing.T, id seal.WriterID, key []byte) { m.AddWriter(id, key) },

@@ -5,7 +5,6 @@ import (
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/meter"
-	"github.com/wattveil/wattveil/privacy/dp"
 	"github.com/wattveil/wattveil/privacy/release"
 	"github.com/wattveil/wattveil/privacy/seal"
 )
@@ -20,11 +19,11 @@ func (m *Memory) AddNodes(nodes ...release.Node) {
 	}
 }
 
-// AddPoint registers a usage point at a node.
-func (m *Memory) AddPoint(point meter.UsagePoint, node string) {
+// AddPoint registers a usage point at a node and in a tariff group.
+func (m *Memory) AddPoint(point meter.UsagePoint, at release.Place) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.points[point] = node
+	m.points[point] = at
 }
 
 // Occupy records an occupancy of a registered usage point; only its usage point,
@@ -93,16 +92,20 @@ func (m *Memory) Reservations() []release.Reservation {
 	return slices.Clone(m.spends)
 }
 
-// Spent returns what a year's reservations come to.
-func (m *Memory) Spent(year int) dp.Rho {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.years[year].spent
-}
-
 // Conflicts returns how many intervals were reported for a usage point and day.
 func (m *Memory) Conflicts(c Conflict) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.conflicts[c]
+}
+
+// DamageRunning lets change alter the sets of running sums that count.
+func (m *Memory) DamageRunning(change func(wrap *seal.RunningKeyWrap, records []seal.RunningRecord) []seal.RunningRecord) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.running {
+		if s := &m.running[i]; s.wrap != nil {
+			s.records = change(s.wrap, s.records)
+		}
+	}
 }

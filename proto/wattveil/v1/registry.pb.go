@@ -466,7 +466,11 @@ type UsagePoint struct {
 	// Physical cap in watts; 0 means 69,000 (3 x 100 A x 230 V).
 	CapWatts int64 `protobuf:"varint,4,opt,name=cap_watts,json=capWatts,proto3" json:"cap_watts,omitempty"`
 	// IANA zone name for days and months, such as "Europe/Zurich".
-	Zone          string `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
+	Zone string `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Public tariff group, such as "flat" or "day-night", or empty. Totals are
+	// published of a group, never who is in it. At most 64 characters of
+	// [A-Za-z0-9._-].
+	Tariff        string `protobuf:"bytes,6,opt,name=tariff,proto3" json:"tariff,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -532,6 +536,13 @@ func (x *UsagePoint) GetCapWatts() int64 {
 func (x *UsagePoint) GetZone() string {
 	if x != nil {
 		return x.Zone
+	}
+	return ""
+}
+
+func (x *UsagePoint) GetTariff() string {
+	if x != nil {
+		return x.Tariff
 	}
 	return ""
 }
@@ -1233,14 +1244,15 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"\x15ListGridNodesResponse\x12+\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x15.wattveil.v1.GridNodeR\x05nodes\"H\n" +
 	"\x15PutUsagePointsRequest\x12/\n" +
-	"\x06points\x18\x01 \x03(\v2\x17.wattveil.v1.UsagePointR\x06points\"{\n" +
+	"\x06points\x18\x01 \x03(\v2\x17.wattveil.v1.UsagePointR\x06points\"\x93\x01\n" +
 	"\n" +
 	"UsagePoint\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\autility\x18\x02 \x01(\tR\autility\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x1b\n" +
 	"\tcap_watts\x18\x04 \x01(\x03R\bcapWatts\x12\x12\n" +
-	"\x04zone\x18\x05 \x01(\tR\x04zone\"\x18\n" +
+	"\x04zone\x18\x05 \x01(\tR\x04zone\x12\x16\n" +
+	"\x06tariff\x18\x06 \x01(\tR\x06tariff\"\x18\n" +
 	"\x16PutUsagePointsResponse\"T\n" +
 	"\x17CreateHouseholdsRequest\x129\n" +
 	"\n" +

@@ -43,7 +43,7 @@ type RegistryServiceClient interface {
 	PutGridNodes(ctx context.Context, in *PutGridNodesRequest, opts ...grpc.CallOption) (*PutGridNodesResponse, error)
 	// ListGridNodes lists the public grid tree, parents first.
 	ListGridNodes(ctx context.Context, in *ListGridNodesRequest, opts ...grpc.CallOption) (*ListGridNodesResponse, error)
-	// PutUsagePoints adds usage points or changes their cap.
+	// PutUsagePoints adds usage points or changes their cap, zone and tariff group.
 	PutUsagePoints(ctx context.Context, in *PutUsagePointsRequest, opts ...grpc.CallOption) (*PutUsagePointsResponse, error)
 	// CreateHouseholds makes households with fresh key pairs, moves them in, and
 	// returns for each the one-time letter code. All or nothing.
@@ -173,7 +173,7 @@ type RegistryServiceServer interface {
 	PutGridNodes(context.Context, *PutGridNodesRequest) (*PutGridNodesResponse, error)
 	// ListGridNodes lists the public grid tree, parents first.
 	ListGridNodes(context.Context, *ListGridNodesRequest) (*ListGridNodesResponse, error)
-	// PutUsagePoints adds usage points or changes their cap.
+	// PutUsagePoints adds usage points or changes their cap, zone and tariff group.
 	PutUsagePoints(context.Context, *PutUsagePointsRequest) (*PutUsagePointsResponse, error)
 	// CreateHouseholds makes households with fresh key pairs, moves them in, and
 	// returns for each the one-time letter code. All or nothing.

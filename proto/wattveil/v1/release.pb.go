@@ -399,10 +399,12 @@ type GetBudgetResponse struct {
 	SpentNanoRho uint64 `protobuf:"varint,3,opt,name=spent_nano_rho,json=spentNanoRho,proto3" json:"spent_nano_rho,omitempty"`
 	// Spending of every product.
 	Products []*ProductSpend `protobuf:"bytes,4,rep,name=products,proto3" json:"products,omitempty"`
-	// Every charge, by day and attempt: what was paid for noise that nobody saw, too.
-	Charges       []*BudgetCharge `protobuf:"bytes,5,rep,name=charges,proto3" json:"charges,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Every charge, by first day and attempt: what was paid for noise that nobody saw, too.
+	Charges []*BudgetCharge `protobuf:"bytes,5,rep,name=charges,proto3" json:"charges,omitempty"`
+	// Cap of any one UTC day in nano-rho for any one household.
+	DailyCapNanoRho uint64 `protobuf:"varint,6,opt,name=daily_cap_nano_rho,json=dailyCapNanoRho,proto3" json:"daily_cap_nano_rho,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *GetBudgetResponse) Reset() {
@@ -470,24 +472,35 @@ func (x *GetBudgetResponse) GetCharges() []*BudgetCharge {
 	return nil
 }
 
+func (x *GetBudgetResponse) GetDailyCapNanoRho() uint64 {
+	if x != nil {
+		return x.DailyCapNanoRho
+	}
+	return 0
+}
+
 // BudgetCharge is one reservation of budget. Its leaf in the ledger comes before
 // that of the release it paid for.
 type BudgetCharge struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Product, day and attempt, such as "day-curve/2026-07-28/1".
+	// Release and attempt, such as "day-curve/2026-07-28/1".
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Product.
 	Product string `protobuf:"bytes,2,opt,name=product,proto3" json:"product,omitempty"`
-	// UTC day charged, YYYY-MM-DD.
+	// UTC day whose closing paid, YYYY-MM-DD.
 	Day string `protobuf:"bytes,3,opt,name=day,proto3" json:"day,omitempty"`
-	// Nano-rho.
+	// Nano-rho charged to the year, and to each other year that the days touch.
 	NanoRho uint64 `protobuf:"varint,4,opt,name=nano_rho,json=nanoRho,proto3" json:"nano_rho,omitempty"`
 	// Leaf index in the ledger; 0 where one was made before charges were recorded.
 	LeafIndex uint64 `protobuf:"varint,5,opt,name=leaf_index,json=leafIndex,proto3" json:"leaf_index,omitempty"`
 	// The leaf's payload, public for charges.
 	Payload []byte `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`
 	// The leaf's nonce, public for charges.
-	Nonce         []byte `protobuf:"bytes,7,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Nonce []byte `protobuf:"bytes,7,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// UTC days charged, ascending: those whose readings the release could touch.
+	Days []string `protobuf:"bytes,8,rep,name=days,proto3" json:"days,omitempty"`
+	// Nano-rho charged to each of the days.
+	DayNanoRho    uint64 `protobuf:"varint,9,opt,name=day_nano_rho,json=dayNanoRho,proto3" json:"day_nano_rho,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -571,6 +584,20 @@ func (x *BudgetCharge) GetNonce() []byte {
 	return nil
 }
 
+func (x *BudgetCharge) GetDays() []string {
+	if x != nil {
+		return x.Days
+	}
+	return nil
+}
+
+func (x *BudgetCharge) GetDayNanoRho() uint64 {
+	if x != nil {
+		return x.DayNanoRho
+	}
+	return 0
+}
+
 // ProductSpend is one product's spending in the year.
 type ProductSpend struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -578,7 +605,7 @@ type ProductSpend struct {
 	Product string `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
 	// Spent and reserved in nano-rho.
 	SpentNanoRho uint64 `protobuf:"varint,2,opt,name=spent_nano_rho,json=spentNanoRho,proto3" json:"spent_nano_rho,omitempty"`
-	// Blocks (UTC days) charged.
+	// Blocks (UTC days) of the year that were charged.
 	Days          uint32 `protobuf:"varint,3,opt,name=days,proto3" json:"days,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -665,14 +692,15 @@ const file_wattveil_v1_release_proto_rawDesc = "" +
 	"\apayload\x18\x05 \x01(\fR\apayload\x12\x14\n" +
 	"\x05nonce\x18\x06 \x01(\fR\x05nonce\"&\n" +
 	"\x10GetBudgetRequest\x12\x12\n" +
-	"\x04year\x18\x01 \x01(\x05R\x04year\"\xdb\x01\n" +
+	"\x04year\x18\x01 \x01(\x05R\x04year\"\x88\x02\n" +
 	"\x11GetBudgetResponse\x12\x12\n" +
 	"\x04year\x18\x01 \x01(\x05R\x04year\x12 \n" +
 	"\fcap_nano_rho\x18\x02 \x01(\x04R\n" +
 	"capNanoRho\x12$\n" +
 	"\x0espent_nano_rho\x18\x03 \x01(\x04R\fspentNanoRho\x125\n" +
 	"\bproducts\x18\x04 \x03(\v2\x19.wattveil.v1.ProductSpendR\bproducts\x123\n" +
-	"\acharges\x18\x05 \x03(\v2\x19.wattveil.v1.BudgetChargeR\acharges\"\xb4\x01\n" +
+	"\acharges\x18\x05 \x03(\v2\x19.wattveil.v1.BudgetChargeR\acharges\x12+\n" +
+	"\x12daily_cap_nano_rho\x18\x06 \x01(\x04R\x0fdailyCapNanoRho\"\xea\x01\n" +
 	"\fBudgetCharge\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aproduct\x18\x02 \x01(\tR\aproduct\x12\x10\n" +
@@ -681,7 +709,10 @@ const file_wattveil_v1_release_proto_rawDesc = "" +
 	"\n" +
 	"leaf_index\x18\x05 \x01(\x04R\tleafIndex\x12\x18\n" +
 	"\apayload\x18\x06 \x01(\fR\apayload\x12\x14\n" +
-	"\x05nonce\x18\a \x01(\fR\x05nonce\"b\n" +
+	"\x05nonce\x18\a \x01(\fR\x05nonce\x12\x12\n" +
+	"\x04days\x18\b \x03(\tR\x04days\x12 \n" +
+	"\fday_nano_rho\x18\t \x01(\x04R\n" +
+	"dayNanoRho\"b\n" +
 	"\fProductSpend\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12$\n" +
 	"\x0espent_nano_rho\x18\x02 \x01(\x04R\fspentNanoRho\x12\x12\n" +

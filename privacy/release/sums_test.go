@@ -41,7 +41,7 @@ func cloned(m map[string][]int64) map[string][]int64 {
 // one that passes the clip by, a household that is in two nodes of a level, and
 // one level that is clipped to another's bound.
 func TestNoHouseholdMovesALevelByMoreThanItsBound(t *testing.T) {
-	plan := release.DefaultPlan()
+	plan := plain()
 	for name, x := range map[string][]int64{
 		"flat":           repeated(5_000, 48),
 		"at the bound":   at(map[int]int64{7: 8_000}),
@@ -56,23 +56,23 @@ func TestNoHouseholdMovesALevelByMoreThanItsBound(t *testing.T) {
 		"nothing":        repeated(0, 48),
 		"a single least": at(map[int]int64{0: math.MinInt64}),
 	} {
-		c, err := release.NewCurves(plan, grid)
+		c, err := release.NewSums(plan.Products[0], today, grid)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 3 { // others, before
-			if err := c.Add(repeated(300, 48), "feeder-1"); err != nil {
+			if err := c.Add(release.Place{Node: "feeder-1"}, repeated(300, 48)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		before, given := cloned(c.Raw()), slices.Clone(x)
-		if err := c.Add(x, "feeder-1"); err != nil {
+		if err := c.Add(release.Place{Node: "feeder-1"}, x); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if !slices.Equal(x, given) {
 			t.Errorf("%s: adding a day changed it", name)
 		}
-		for _, l := range plan.Levels {
+		for _, l := range plan.Products[0].Levels {
 			bound := new(big.Int).Mul(big.NewInt(l.ClipWh), big.NewInt(l.ClipWh))
 			if moved := norm2(c.Raw(), before, grid, l.Kind); moved.Cmp(bound) > 0 {
 				t.Errorf("%s: the %s level moved by √%d, more than %d", name, l.Kind, moved, l.ClipWh)
@@ -86,11 +86,11 @@ func TestNoHouseholdMovesALevelByMoreThanItsBound(t *testing.T) {
 // is walked past a level, or a node that takes its sibling's day.
 func TestEveryLeafCountsOncePerLevel(t *testing.T) {
 	for _, leaf := range grid {
-		c, err := release.NewCurves(wide(), grid)
+		c, err := release.NewSums(wide().Products[0], today, grid)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Add(at(map[int]int64{5: 77}), leaf.ID); err != nil {
+		if err := c.Add(release.Place{Node: leaf.ID}, at(map[int]int64{5: 77})); err != nil {
 			t.Fatal(err)
 		}
 		in := map[string]int{}
@@ -116,12 +116,12 @@ func TestEveryLeafCountsOncePerLevel(t *testing.T) {
 
 // A node that is not in the tree adds nothing, rather than something elsewhere.
 func TestAnUnknownNodeAddsNothing(t *testing.T) {
-	c, err := release.NewCurves(wide(), grid)
+	c, err := release.NewSums(wide().Products[0], today, grid)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"", "feeder-9"} {
-		if err := c.Add(repeated(5, 48), id); err != nil {
+		if err := c.Add(release.Place{Node: id}, repeated(5, 48)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,7 +149,7 @@ func TestTreesThatAreNone(t *testing.T) {
 		"a node without a name":      {node("", "", 0, "region")},
 		"a parent that is not there": {node("f", "gone", 1, "feeder")},
 	} {
-		if _, err := release.NewCurves(wide(), tree); !errors.Is(err, release.ErrPlan) {
+		if _, err := release.NewSums(wide().Products[0], today, tree); !errors.Is(err, release.ErrCatalogue) {
 			t.Errorf("%s: %v, want ErrPlan", name, err)
 		}
 	}
@@ -159,7 +159,7 @@ func TestTreesThatAreNone(t *testing.T) {
 		"levels left out":        {node("a", "", 0, "region"), node("f", "a", 1, "feeder")},
 		"kinds nobody publishes": {node("a", "", 0, "country"), node("b", "a", 1, "region"), node("c", "b", 2, "street")},
 	} {
-		if _, err := release.NewCurves(wide(), tree); err != nil {
+		if _, err := release.NewSums(wide().Products[0], today, tree); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -168,11 +168,11 @@ func TestTreesThatAreNone(t *testing.T) {
 // Raw sums leave once, with noise, and nothing is left behind. It would catch a
 // second result under the same noise, or under none.
 func TestSumsAreTakenOnce(t *testing.T) {
-	c, err := release.NewCurves(release.DefaultPlan(), grid)
+	c, err := release.NewSums(plain().Products[0], today, grid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Add(repeated(100, 48), "feeder-1"); err != nil {
+	if err := c.Add(release.Place{Node: "feeder-1"}, repeated(100, 48)); err != nil {
 		t.Fatal(err)
 	}
 	raw := c.Raw()
@@ -183,17 +183,17 @@ func TestSumsAreTakenOnce(t *testing.T) {
 	}
 	for _, n := range nodes {
 		// 48 draws with a σ of thousands are all zero with odds below 1e-150.
-		if slices.Equal(n.Wh, before[n.ID]) {
+		if slices.Equal(n.Raw, before[n.ID]) {
 			t.Errorf("%s left without noise", n.ID)
 		}
-		if !slices.Equal(n.Wh, raw[n.ID]) { // the memory of the raw sums is that of the noisy ones
+		if !slices.Equal(n.Raw, raw[n.ID]) { // the memory of the raw sums is that of the noisy ones
 			t.Errorf("the raw sums of %s are still in memory", n.ID)
 		}
 	}
 	if levels, nodes, err := c.Take(); !errors.Is(err, dp.ErrSpent) || levels != nil || nodes != nil {
 		t.Errorf("taking again: %d nodes, %v; want ErrSpent", len(nodes), err)
 	}
-	if err := c.Add(repeated(100, 48), "feeder-1"); !errors.Is(err, dp.ErrSpent) {
+	if err := c.Add(release.Place{Node: "feeder-1"}, repeated(100, 48)); !errors.Is(err, dp.ErrSpent) {
 		t.Errorf("adding to what was taken: %v, want ErrSpent", err)
 	}
 	if len(c.Raw()) != 0 {
@@ -201,11 +201,11 @@ func TestSumsAreTakenOnce(t *testing.T) {
 	}
 
 	// An attempt that is dropped leaves zeros.
-	c, err = release.NewCurves(release.DefaultPlan(), grid)
+	c, err = release.NewSums(plain().Products[0], today, grid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Add(repeated(100, 48), "feeder-1"); err != nil {
+	if err := c.Add(release.Place{Node: "feeder-1"}, repeated(100, 48)); err != nil {
 		t.Fatal(err)
 	}
 	raw = c.Raw()
