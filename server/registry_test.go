@@ -8,7 +8,9 @@ import (
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/release"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server/store"
 )
 
 // A usage point's tariff group arrives where households are counted, and the last
@@ -26,7 +28,7 @@ func TestTariffGroups(t *testing.T) {
 		}
 		group := func() string {
 			day := meter.DayOf(yesterday.Unix())
-			places, err := w.store.HouseholdPlaces(t.Context(), day, day)
+			places, err := placesOf(t, w.store, day)
 			ok(t, err)
 			return places[consent.Household(w.homes[home].GetHousehold())].Tariff
 		}
@@ -44,4 +46,11 @@ func TestTariffGroups(t *testing.T) {
 			t.Errorf("after refusals the household counts in group %q, want as before", got)
 		}
 	})
+}
+
+func placesOf(t *testing.T, s *store.Store, day meter.Day) (map[consent.Household]release.Place, error) {
+	t.Helper()
+	places := map[consent.Household]release.Place{}
+	err := s.HouseholdPlaces(t.Context(), day, day, func(h consent.Household, p release.Place) { places[h] = p })
+	return places, err
 }

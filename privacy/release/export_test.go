@@ -29,9 +29,6 @@ func (e *Engine[T]) Raw(ctx context.Context, day meter.Day) (map[string]map[stri
 	if err != nil {
 		return nil, err
 	}
-	if err := e.rehearse(ctx, in); err != nil {
-		return nil, err
-	}
 	due, err := e.ending(ctx, in, tree)
 	if err != nil {
 		return nil, err

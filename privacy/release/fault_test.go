@@ -196,16 +196,19 @@ func TestClosingSurvivesEveryFault(t *testing.T) {
 func (w *world) paid(t *testing.T, trace []releasetest.Step) {
 	t.Helper()
 	draws, last := 0, releasetest.Step("")
-	asked, paid := false, false
+	asked, paid, trying := false, false, false
 	for _, s := range trace {
-		// The spool is tried after the register was read, and summed under noise
+		// The spool is tried after running sums were opened, and summed under noise
 		// that has just been drawn: after a payment that was committed.
 		switch {
 		case s == releasetest.Reserve:
 			asked = true
 		case s == ledgertest.Commit:
 			asked, paid = false, paid || asked
-		case s == releasetest.SpoolRecords && last == releasetest.ReadHouseholds: // tried
+		case s == releasetest.RunningSets:
+			trying = true
+		case s == releasetest.SpoolRecords && trying: // tried, while the register is read
+			trying = false
 		case s == releasetest.SpoolRecords && paid:
 			draws, paid = draws+1, false
 		case s == releasetest.SpoolRecords:

@@ -195,7 +195,8 @@ func (e *Engine[T]) openLive(ctx context.Context, w Window, products []Product, 
 			t.sums = append(t.sums, s)
 		}
 	}
-	return l, e.register(ctx, l.in)
+	l.in.register, err = e.where(ctx, l.in.tracks)
+	return l, err
 }
 
 // payLive pays for the days that begin, draws the noise of all intervals that are due,
@@ -258,13 +259,10 @@ func (e *Engine[T]) payLiveDay(ctx context.Context, w Window, t *liveTrack) erro
 // sumLive lets every household add what is left of its day to the intervals that are
 // due, and stores what remains.
 func (e *Engine[T]) sumLive(ctx context.Context, l *liveState) error {
-	for _, r := range l.in.residents {
-		r.records = 2 // held: more may arrive while the spool is read, and nobody adds twice
-	}
+	l.in.register.together = true // more may arrive while the spool is read, and nobody adds twice
 	f := &folder{tracks: l.in.tracks, conflicts: map[conflict]int{}}
-	err := e.eachHome(ctx, l.in, func(household consent.Household, h *home) error {
+	err := e.eachHome(ctx, l.in, func(household consent.Household, r *resident, h *home) error {
 		defer f.clear(h, nil)
-		r := l.in.residents[household]
 		series := f.today(l.in.window.Day, h)
 		clips, err := l.clipsOf(household)
 		if err != nil {

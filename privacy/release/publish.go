@@ -73,9 +73,6 @@ func (e *Engine[T]) produce(ctx context.Context, w Window, s schedule) (outcome,
 		return outcome{}, err
 	}
 	defer in.erase()
-	if err := e.rehearse(ctx, in); err != nil {
-		return outcome{}, err
-	}
 	due, err := e.ending(ctx, in, tree)
 	if err != nil {
 		return outcome{}, err
@@ -170,7 +167,7 @@ func (e *Engine[T]) leave(ctx context.Context, in *inputs, s schedule) (*seal.Ru
 	}
 	defer set.erase()
 	states := make([]state, len(going))
-	_, err = e.each(ctx, in, func(_ *resident, household consent.Household, all []state) error {
+	_, err = e.each(ctx, in, func(household consent.Household, _ *resident, all []state) error {
 		for i, track := range at {
 			states[i] = all[track]
 		}
@@ -195,7 +192,7 @@ func (e *Engine[T]) next(ctx context.Context, day meter.Day, s schedule) (Window
 
 // sum adds every household to the releases that are due, and reports conflicts.
 func (e *Engine[T]) sum(ctx context.Context, in *inputs) error {
-	conflicts, err := e.each(ctx, in, func(r *resident, _ consent.Household, states []state) error {
+	conflicts, err := e.each(ctx, in, func(_ consent.Household, r *resident, states []state) error {
 		for i, t := range in.tracks {
 			if t.sums == nil || !r.counts[i] || states[i].days == 0 {
 				continue

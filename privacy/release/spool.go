@@ -3,6 +3,7 @@ package release
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -14,12 +15,12 @@ import (
 
 // inputs is what a closing is made of.
 type inputs struct {
-	window    Window
-	tracks    []*track
-	residents map[consent.Household]*resident
-	keys      map[seal.WriterID]seal.SpoolKey
-	sets      []openSet
-	damaged   []seal.RunningID // sets that do not open
+	window   Window
+	tracks   []*track
+	register *register
+	keys     map[seal.WriterID]seal.SpoolKey
+	sets     []openSet
+	damaged  []seal.RunningID // sets that do not open
 }
 
 // openSet is a set of running sums that an earlier closing left.
@@ -28,14 +29,8 @@ type openSet struct {
 	key  seal.RunningKey
 }
 
-// resident is a household on the register.
-type resident struct {
-	places  []Place // by track; where it does not count in a track, the zero Place
-	counts  []bool  // by track
-	records int     // that name it, in spool and sets
-}
-
-// inputs reads the register, and opens the keys of the spool and of running sums.
+// inputs opens the keys of the spool and of running sums, tries whether every record
+// opens, and reads the register.
 func (e *Engine[T]) inputs(ctx context.Context, w Window, s schedule) (*inputs, error) {
 	in := &inputs{window: w}
 	private, err := e.open(ctx, w)
@@ -52,7 +47,7 @@ func (e *Engine[T]) inputs(ctx context.Context, w Window, s schedule) (*inputs, 
 	if in.tracks, err = e.tracks(w.Day, s, running); err != nil {
 		return nil, err
 	}
-	return in, e.register(ctx, in)
+	return in, e.prepare(ctx, in)
 }
 
 func (e *Engine[T]) openSpoolKeys(ctx context.Context, in *inputs, private seal.PrivateKey) error {
@@ -82,35 +77,6 @@ func (e *Engine[T]) openSpoolKeys(ctx context.Context, in *inputs, private seal.
 	return nil
 }
 
-// register finds out where households count in each track. A household counts where
-// it lived last in the days of the track, and in every track whose days it lived in;
-// its contributions of a day are its own, whoever lives there now.
-func (e *Engine[T]) register(ctx context.Context, in *inputs) error {
-	in.residents = map[consent.Household]*resident{}
-	type days struct{ first, last meter.Day }
-	read := map[days]map[consent.Household]Place{}
-	for i, t := range in.tracks {
-		span := days{t.first, t.last()}
-		places, known := read[span]
-		if !known {
-			var err error
-			if places, err = e.Store.HouseholdPlaces(ctx, span.first, span.last); err != nil {
-				return reading("households", err)
-			}
-			read[span] = places
-		}
-		for h, p := range places {
-			r := in.residents[h]
-			if r == nil {
-				r = &resident{places: make([]Place, len(in.tracks)), counts: make([]bool, len(in.tracks))}
-				in.residents[h] = r
-			}
-			r.places[i], r.counts[i] = p, true
-		}
-	}
-	return nil
-}
-
 // records opens the window's spool, record by record.
 func (e *Engine[T]) records(ctx context.Context, in *inputs, yield func([]seal.Spooled) error) error {
 	err := e.Store.SpoolRecords(ctx, in.window.Day, func(r seal.SpoolRecord) error {
@@ -130,14 +96,44 @@ func (e *Engine[T]) records(ctx context.Context, in *inputs, yield func([]seal.S
 	return nil
 }
 
+// prepare reads the register while every record of spool and sets is opened.
+func (e *Engine[T]) prepare(ctx context.Context, in *inputs) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	read := make(chan error, 1)
+	go func() {
+		var err error
+		in.register, err = e.where(ctx, in.tracks)
+		if err != nil {
+			cancel()
+		}
+		read <- err
+	}()
+	n, err := e.rehearse(ctx, in)
+	if err != nil {
+		cancel()
+	}
+	// Whoever failed first says why; the other was told to stop.
+	unread := <-read
+	switch {
+	case err != nil && !(unread != nil && errors.Is(err, context.Canceled)):
+		return err
+	case unread != nil:
+		return unread
+	}
+	in.register.named = n
+	return nil
+}
+
 // rehearse opens every record, keeps nothing, and counts how many records name each
 // household.
-func (e *Engine[T]) rehearse(ctx context.Context, in *inputs) error {
+func (e *Engine[T]) rehearse(ctx context.Context, in *inputs) (*named, error) {
+	n := &named{records: map[key]uint8{}}
 	err := e.records(ctx, in, func(spooled []seal.Spooled) error {
 		var last consent.Household
 		for _, s := range spooled {
-			if r := in.residents[s.Household]; r != nil && s.Household != last {
-				r.records++ // a household named twice in a record counts for two: it is held
+			if s.Household != last { // one that is named again later on counts for two: it is held
+				n.add(s.Household)
 			}
 			last = s.Household
 			clear(s.Series.Values)
@@ -145,16 +141,15 @@ func (e *Engine[T]) rehearse(ctx context.Context, in *inputs) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return e.runningRecords(ctx, in, func(household consent.Household, states []state) {
-		if r := in.residents[household]; r != nil {
-			r.records++
-		}
+	err = e.runningRecords(ctx, in, func(household consent.Household, states []state) {
+		n.add(household)
 		for _, s := range states {
 			s.clear()
 		}
 	})
+	return n, err
 }
 
 // home is what one household brings to a closing.
@@ -166,12 +161,12 @@ type home struct {
 // each calls yield once with every household that brings anything, and its states by
 // track, which are yield's until it returns. It reports how many intervals were stated
 // twice with different values.
-func (e *Engine[T]) each(ctx context.Context, in *inputs, yield func(*resident, consent.Household, []state) error) (map[conflict]int, error) {
+func (e *Engine[T]) each(ctx context.Context, in *inputs, yield func(consent.Household, *resident, []state) error) (map[conflict]int, error) {
 	f := &folder{tracks: in.tracks, conflicts: map[conflict]int{}}
-	err := e.eachHome(ctx, in, func(household consent.Household, h *home) error {
+	err := e.eachHome(ctx, in, func(household consent.Household, r *resident, h *home) error {
 		states, err := f.fold(h)
 		if err == nil {
-			err = yield(in.residents[household], household, states)
+			err = yield(household, r, states)
 		}
 		f.clear(h, states)
 		return err
@@ -184,14 +179,8 @@ func (e *Engine[T]) each(ctx context.Context, in *inputs, yield func(*resident, 
 // The records of a household may lie anywhere. One that is in a single record is
 // done with it; the others are held until all is read, and where these are more than
 // atOnce, all is read once for each share of them.
-func (e *Engine[T]) eachHome(ctx context.Context, in *inputs, yield func(consent.Household, *home) error) error {
-	several := 0
-	for _, r := range in.residents {
-		if r.records > 1 {
-			several++
-		}
-	}
-	shares := uint64(max(1, (several+e.atOnce-1)/e.atOnce))
+func (e *Engine[T]) eachHome(ctx context.Context, in *inputs, yield func(consent.Household, *resident, *home) error) error {
+	shares := uint64(max(1, (in.register.held()+e.atOnce-1)/e.atOnce))
 	for share := range shares {
 		p := &pass{in: in, first: share == 0, held: map[consent.Household]*home{}, yield: yield}
 		p.mine = func(h consent.Household) bool { return maphash.String(e.seed, string(h))%shares == share }
@@ -202,7 +191,8 @@ func (e *Engine[T]) eachHome(ctx context.Context, in *inputs, yield func(consent
 			return err
 		}
 		for household, h := range p.held {
-			if err := yield(household, h); err != nil {
+			r, _ := in.register.find(household)
+			if err := yield(household, r, h); err != nil {
 				return err
 			}
 		}
@@ -216,11 +206,12 @@ type pass struct {
 	first bool                         // of all passes: the one that does who is in a single record
 	mine  func(consent.Household) bool // whether it holds one of the others
 	held  map[consent.Household]*home
-	yield func(consent.Household, *home) error
+	yield func(consent.Household, *resident, *home) error
 }
 
-// holds reports whether the pass keeps a household until the end.
-func (p *pass) holds(h consent.Household, r *resident) bool { return r.records > 1 && p.mine(h) }
+// holds reports whether the pass keeps a household, which is in so many records, until
+// the end.
+func (p *pass) holds(h consent.Household, records uint8) bool { return records > 1 && p.mine(h) }
 
 func (p *pass) hold(h consent.Household) *home {
 	if p.held[h] == nil {
@@ -232,21 +223,25 @@ func (p *pass) hold(h consent.Household) *home {
 // record takes in a record of the spool.
 func (p *pass) record(spooled []seal.Spooled, contributes func(meter.Series) bool) error {
 	single := home{}
+	var r *resident
+	var records uint8
 	for i, s := range spooled {
-		r := p.in.residents[s.Household]
+		if i == 0 || s.Household != spooled[i-1].Household {
+			r, records = p.in.register.find(s.Household)
+		}
 		switch {
 		case r == nil || !contributes(s.Series):
 			clear(s.Series.Values)
-		case p.holds(s.Household, r):
+		case p.holds(s.Household, records):
 			h := p.hold(s.Household)
 			h.opened = append(h.opened, s.Opened)
-		case r.records == 1 && p.first:
+		case records == 1 && p.first:
 			single.opened = append(single.opened, s.Opened)
 		default:
 			clear(s.Series.Values)
 		}
 		if len(single.opened) > 0 && (i+1 == len(spooled) || spooled[i+1].Household != s.Household) {
-			if err := p.yield(s.Household, &single); err != nil {
+			if err := p.yield(s.Household, r, &single); err != nil {
 				return err
 			}
 			single.opened = single.opened[:0]
@@ -257,8 +252,8 @@ func (p *pass) record(spooled []seal.Spooled, contributes func(meter.Series) boo
 
 // running takes in what a household left to this closing.
 func (p *pass) running(household consent.Household, states []state) {
-	r := p.in.residents[household]
-	if r != nil && (p.holds(household, r) || r.records == 1 && p.first) {
+	r, records := p.in.register.find(household)
+	if r != nil && (p.holds(household, records) || records == 1 && p.first) {
 		p.hold(household).merge(states)
 		return
 	}

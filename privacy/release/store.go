@@ -163,11 +163,11 @@ type Store interface {
 	// Nodes returns the public grid tree, parents first, nodes without usage
 	// points included.
 	Nodes(ctx context.Context) ([]Node, error)
-	// HouseholdPlaces returns, for every household that lives somewhere during these
-	// days, where it counts: at the place of one usage point, from the register
+	// HouseholdPlaces calls yield with every household that lives somewhere during these
+	// days, once, and with where it counts: at the place of one usage point, from the register
 	// alone. That is, of its occupancies that reach into the last of these days that
 	// any does, the first usage point by name. Erased households are absent.
-	HouseholdPlaces(ctx context.Context, first, last meter.Day) (map[consent.Household]Place, error)
+	HouseholdPlaces(ctx context.Context, first, last meter.Day, yield func(consent.Household, Place)) error
 	// PutConflict reports intervals stated twice with the same revision; saying
 	// it again is harmless.
 	PutConflict(ctx context.Context, point meter.UsagePoint, day meter.Day, intervals int, seenAt int64) error

@@ -257,7 +257,7 @@ func TestHouseholdPlaces(t *testing.T) {
 			day0:     {"two points": {Node: "f1"}, "leaves": {Node: "f1"}, "follows": {Node: "f1"}},
 			day0 + 1: {"two points": {Node: "f1"}, "follows": {Node: "f1"}, "comes": {Node: "f2", Tariff: "flat"}},
 		} {
-			got, err := s.HouseholdPlaces(t.Context(), day, day)
+			got, err := placesOf(t, s, day)
 			must(t, err)
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("%s (-want +got):\n%s", day, d)
@@ -322,7 +322,7 @@ func TestErase(t *testing.T) {
 		if _, ok, err := s.SessionHousehold(ctx, [32]byte{0}, 11); ok || err != nil {
 			t.Errorf("its session: %v, %v, want that it has ended", ok, err)
 		}
-		places, err := s.HouseholdPlaces(ctx, day0, day0)
+		places, err := placesOf(t, s, day0)
 		must(t, err)
 		if d := cmp.Diff(map[consent.Household]release.Place{"h2": {Node: "f1"}}, places); d != "" {
 			t.Errorf("who counts (-want +got):\n%s", d)
@@ -415,4 +415,11 @@ func TestErrorsNameNobody(t *testing.T) {
 			}
 		}
 	})
+}
+
+func placesOf(t *testing.T, s *store.Store, day meter.Day) (map[consent.Household]release.Place, error) {
+	t.Helper()
+	places := map[consent.Household]release.Place{}
+	err := s.HouseholdPlaces(t.Context(), day, day, func(h consent.Household, p release.Place) { places[h] = p })
+	return places, err
 }

@@ -173,26 +173,66 @@ func (s *Store) SpoolRecords(ctx context.Context, day meter.Day, yield func(seal
 	return s.reading("the spool", rows.Err())
 }
 
-// HouseholdPlaces implements release.Store.
-func (s *Store) HouseholdPlaces(ctx context.Context, first, last meter.Day) (map[consent.Household]release.Place, error) {
-	type stay struct {
-		household consent.Household
-		place     release.Place
-		until     int64 // at most last.End()
+// HouseholdPlaces implements release.Store. It reads the register in the order of usage
+// points, in which the tables lie; what has to be kept until the end is the households
+// with more than one occupancy.
+func (s *Store) HouseholdPlaces(ctx context.Context, first, last meter.Day, yield func(consent.Household, release.Place)) error {
+	several := map[consent.Household]*stay{}
+	households, err := scanAll(ctx, s.read, func(row *sql.Rows) (h consent.Household, err error) { return h, row.Scan(&h) },
+		`SELECT household FROM occupancies GROUP BY household HAVING count(*) > 1`)
+	if err != nil {
+		return s.reading("where households live", err)
 	}
-	stays, err := scanAll(ctx, s.read, func(rows *sql.Rows) (o stay, err error) {
-		return o, rows.Scan(&o.household, &o.place.Node, &o.place.Tariff, &o.until)
-	}, `SELECT o.household, p.node, p.tariff, CASE WHEN o.until_s < $2 THEN o.until_s ELSE $2 END FROM occupancies o
-		JOIN usage_points p ON p.id = o.usage_point JOIN households h ON h.id = o.household
-		WHERE o.from_s < $2 AND (o.until_s IS NULL OR o.until_s > $1) AND h.public_key IS NOT NULL
-		ORDER BY o.household, o.usage_point`, first.Start(), last.End())
-	places := make(map[consent.Household]release.Place, len(stays))
-	var reached meter.Day // the last that the household of the row before lived somewhere
-	for i, o := range stays {
-		day := meter.DayOf(o.until - 1)
-		if i == 0 || o.household != stays[i-1].household || day > reached {
-			places[o.household], reached = o.place, day
+	for _, h := range households {
+		several[h] = nil
+	}
+	rows, err := s.read.QueryContext(ctx, `SELECT o.household, p.node, p.tariff, CASE WHEN o.until_s < $2 THEN o.until_s ELSE $2 END
+		FROM occupancies o JOIN usage_points p ON p.id = o.usage_point
+		WHERE o.from_s < $2 AND (o.until_s IS NULL OR o.until_s > $1) AND o.household NOT IN (SELECT id FROM households WHERE public_key IS NULL)
+		ORDER BY o.usage_point, o.from_s`, first.Start(), last.End())
+	if err != nil {
+		return s.reading("where households live", err)
+	}
+	defer rows.Close()
+	names := map[string]string{}
+	for rows.Next() {
+		var household consent.Household
+		var at stay
+		var until int64
+		if err := rows.Scan(&household, &at.place.Node, &at.place.Tariff, &until); err != nil {
+			return s.reading("where households live", err)
+		}
+		at.place.Node, at.place.Tariff = once(names, at.place.Node), once(names, at.place.Tariff)
+		at.reaches = meter.DayOf(until - 1)
+		switch best, more := several[household]; {
+		case !more:
+			yield(household, at.place)
+		case best == nil || at.reaches > best.reaches: // of equals the first usage point
+			several[household] = &at
 		}
 	}
-	return places, s.reading("where households live", err)
+	if err := rows.Err(); err != nil {
+		return s.reading("where households live", err)
+	}
+	for household, at := range several {
+		if at != nil {
+			yield(household, at.place)
+		}
+	}
+	return nil
+}
+
+// stay is an occupancy, as far as it counts.
+type stay struct {
+	place   release.Place
+	reaches meter.Day // the last of the days asked for that it touches
+}
+
+// once returns the first string of its kind: nodes and tariffs are few, rows many.
+func once(names map[string]string, name string) string {
+	if first, ok := names[name]; ok {
+		return first
+	}
+	names[name] = name
+	return name
 }

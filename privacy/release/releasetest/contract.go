@@ -169,7 +169,7 @@ func (s suite[T]) empty(t *testing.T) {
 	if nodes, err := s.Nodes(ctx); err != nil || len(nodes) != 0 {
 		t.Errorf("Nodes: %d, %v", len(nodes), err)
 	}
-	if homes, err := s.HouseholdPlaces(ctx, day0, day0); err != nil || len(homes) != 0 {
+	if homes, err := places(ctx, s, day0, day0); err != nil || len(homes) != 0 {
 		t.Errorf("HouseholdPlaces: %d, %v", len(homes), err)
 	}
 	if found, err := s.PublishedAmong(ctx, []string{releaseID(day0)}); err != nil || len(found) != 0 {
@@ -383,3 +383,17 @@ const product = "day-curve"
 
 // releaseID names a day's release.
 func releaseID(day meter.Day) string { return product + "/" + day.String() }
+
+// places collects what HouseholdPlaces yields.
+func places(ctx context.Context, s release.Store, first, last meter.Day) (map[consent.Household]release.Place, error) {
+	out := map[consent.Household]release.Place{}
+	twice := false
+	err := s.HouseholdPlaces(ctx, first, last, func(h consent.Household, p release.Place) {
+		_, seen := out[h]
+		out[h], twice = p, twice || seen
+	})
+	if twice {
+		return out, errors.New("a household came twice")
+	}
+	return out, err
+}

@@ -76,7 +76,7 @@ func (s suite[T]) feeders(t *testing.T) {
 // counts fails unless exactly these households count during these days, there.
 func (s suite[T]) counts(t *testing.T, first, last meter.Day, want map[consent.Household]release.Place) {
 	t.Helper()
-	got, err := s.HouseholdPlaces(t.Context(), first, last)
+	got, err := places(t.Context(), s, first, last)
 	must(t, err)
 	for h, place := range want {
 		if p, ok := got[h]; !ok || p != place {

@@ -281,12 +281,13 @@ func (m *Memory) Nodes(context.Context) (nodes []release.Node, err error) {
 }
 
 // HouseholdPlaces implements release.Store.
-func (m *Memory) HouseholdPlaces(_ context.Context, first, last meter.Day) (places map[consent.Household]release.Place, err error) {
+func (m *Memory) HouseholdPlaces(_ context.Context, first, last meter.Day, yield func(consent.Household, release.Place)) error {
 	type stay struct {
 		reaches meter.Day // its last day among those asked for
 		point   meter.UsagePoint
 	}
-	err = m.do(ReadHouseholds, func() error {
+	places := map[consent.Household]release.Place{}
+	err := m.do(ReadHouseholds, func() error {
 		counts := map[consent.Household]stay{}
 		for _, o := range m.occupancies {
 			if o.From >= last.End() || o.Until != 0 && o.Until <= first.Start() || m.erased[o.Household] {
@@ -301,13 +302,17 @@ func (m *Memory) HouseholdPlaces(_ context.Context, first, last meter.Day) (plac
 				counts[o.Household] = at
 			}
 		}
-		places = make(map[consent.Household]release.Place, len(counts))
 		for h, at := range counts {
 			places[h] = m.points[at.point]
 		}
 		return nil
 	})
-	return places, err
+	if err == nil {
+		for h, p := range places {
+			yield(h, p)
+		}
+	}
+	return err
 }
 
 // PublishedAmong implements release.Store.
