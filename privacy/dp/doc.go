@@ -29,9 +29,9 @@
 //     ρ = C²/(2σ²). Canonne, Kamath and Steinke, "The Discrete Gaussian for
 //     Differential Privacy", NeurIPS 2020, arXiv:2004.00010 (CKS20 below),
 //     section 2 for the theorem, section 5 for the samplers.
-//   - Discrete Laplace, [DrawLaplace]: noise of scale Δ/ε on integers of L1
-//     sensitivity Δ is ε-differentially private. Ghosh, Roughgarden and
-//     Sundararajan, STOC 2009.
+//   - Discrete Laplace, [DrawLaplace] and [DrawLaplaceNoise]: independent noise
+//     of scale Δ/ε on integer vectors of L1 sensitivity Δ is ε-differentially
+//     private. Ghosh, Roughgarden and Sundararajan, STOC 2009.
 //   - Ellipsoidal clip, [Basis]: a day's coefficients in a public weighted DCT,
 //     truncated to integers and clipped there. Discrete Gaussian noise on their
 //     sum is ρ-zCDP as above, with C in lattice units; it is the norm that is

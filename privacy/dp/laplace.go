@@ -31,7 +31,8 @@ var (
 // sensitivity Δ ε-differentially private.
 //
 // Draw before touching data: the time a draw takes tells something of its
-// size. On [ErrScale] or [ErrTail] dst is all zeros.
+// size. Every coordinate of every sum needs a draw of its own, used once;
+// clear dst when it has been added, or let a [Noise] see to both. On [ErrScale] or [ErrTail] dst is all zeros.
 func DrawLaplace(dst []int64, num, den uint64) error {
 	return drawLaplace(newSource(), dst, num, den)
 }

@@ -5,7 +5,7 @@ import "errors"
 // ErrSpent reports a request for more noise than is left. Nothing was added.
 var ErrSpent = errors.New("dp: noise used up")
 
-// Noise is a stock of discrete Gaussian draws made before any data was looked
+// Noise is a stock of draws, all of one law, made before any data was looked
 // at, so that the time sampling takes says nothing about sums. Each draw is
 // added once and then erased. A Noise belongs to one goroutine at a time, and
 // is never stored: after a crash the budget is spent and nothing is published.
@@ -15,10 +15,21 @@ type Noise struct {
 
 // DrawNoise makes n independent draws as [DrawGaussian] does: one for every
 // coordinate of every sum that will be published at this variance, empty sums
-// included.
+// included. The error is [ErrVariance] or [ErrTail].
 func DrawNoise(n int, variance Variance) (*Noise, error) {
 	draws := make([]int64, n)
 	if err := DrawGaussian(draws, variance); err != nil {
+		return nil, err
+	}
+	return &Noise{draws: draws}, nil
+}
+
+// DrawLaplaceNoise makes n independent draws as [DrawLaplace] does, of scale
+// num/den: one for every coordinate of every sum that will be published at this
+// scale, empty sums included. The error is [ErrScale] or [ErrTail].
+func DrawLaplaceNoise(n int, num, den uint64) (*Noise, error) {
+	draws := make([]int64, n)
+	if err := DrawLaplace(draws, num, den); err != nil {
 		return nil, err
 	}
 	return &Noise{draws: draws}, nil

@@ -9,12 +9,28 @@ import (
 	"github.com/wattveil/wattveil/privacy/dp"
 )
 
+// stocks makes noise of every law, so wide that a draw is zero, or equal to another,
+// with probability below 1e-11: a Gaussian of variance 2^80 and a Laplace of scale
+// 2^50. Its draws are never negligible beside a sum, nor alike.
+var stocks = map[string]func(t *testing.T, n int) (*dp.Noise, error){
+	"gaussian": func(t *testing.T, n int) (*dp.Noise, error) {
+		t.Helper()
+		return dp.DrawNoise(n, mustVariance(t, "1208925819614629174706176"))
+	},
+	"laplace": func(_ *testing.T, n int) (*dp.Noise, error) { return dp.DrawLaplaceNoise(n, 1<<50, 1) },
+}
+
 // Catches a draw added twice, one left in memory, and sums released with less
-// noise than was asked for. Variance 2^80: two draws are equal, or one is
-// zero, with probability below 1e-11.
+// noise than was asked for.
 func TestNoiseIsUsedOnce(t *testing.T) {
-	v := mustVariance(t, "1208925819614629174706176")
-	n, err := dp.DrawNoise(5, v)
+	for law, draw := range stocks {
+		t.Run(law, func(t *testing.T) { usedOnce(t, draw) })
+	}
+}
+
+func usedOnce(t *testing.T, draw func(t *testing.T, n int) (*dp.Noise, error)) {
+	t.Helper()
+	n, err := draw(t, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,9 +69,15 @@ func TestNoiseIsUsedOnce(t *testing.T) {
 // Catches an overflow that publishes a wrapped sum, or that lets the same draws
 // be tried again on other sums.
 func TestNoiseOverflow(t *testing.T) {
-	v := mustVariance(t, "1208925819614629174706176")
+	for law, draw := range stocks {
+		t.Run(law, func(t *testing.T) { overflows(t, draw) })
+	}
+}
+
+func overflows(t *testing.T, draw func(t *testing.T, n int) (*dp.Noise, error)) {
+	t.Helper()
 	for {
-		n, err := dp.DrawNoise(1, v)
+		n, err := draw(t, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

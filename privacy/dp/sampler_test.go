@@ -77,6 +77,9 @@ func TestDrawLaplaceScale(t *testing.T) {
 		if err := dp.DrawLaplace(draws, scale[0], scale[1]); !errors.Is(err, dp.ErrScale) || !slices.Equal(draws, []int64{0, 0}) {
 			t.Errorf("scale %d/%d: %v, %v", scale[0], scale[1], draws, err)
 		}
+		if n, err := dp.DrawLaplaceNoise(1, scale[0], scale[1]); !errors.Is(err, dp.ErrScale) || n != nil {
+			t.Errorf("noise of scale %d/%d: %v, %v", scale[0], scale[1], n, err)
+		}
 	}
 	if err := dp.DrawLaplace(make([]int64, 100), 1<<50, 1); err != nil {
 		t.Errorf("greatest scale: %v", err)

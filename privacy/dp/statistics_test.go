@@ -66,6 +66,37 @@ func TestDrawLaplaceShape(t *testing.T) {
 	}
 }
 
+// Catches a stock of Laplace draws that has another law than the sampler's, or that
+// hands a draw to two coordinates: added to empty sums of several lengths until it
+// is used up, the stock is the exact law, and neighbours are independent, in 8×8
+// cells. False alarm: at most 1e-5 for each of the two, see misfit.
+func TestLaplaceNoiseShape(t *testing.T) {
+	statistical(t)
+	for _, scale := range [][2]uint64{{7, 3}, {1000, 1}} {
+		noise, err := dp.DrawLaplaceNoise(sample, scale[0], scale[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		draws := make([]int64, sample)
+		for rest, n := draws, 1; len(rest) > 0; n = min(2*n, len(rest)) {
+			if err := noise.AddTo(rest[:n]); err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		if noise.Len() != 0 {
+			t.Errorf("%d draws are left", noise.Len())
+		}
+		l := laplaceLaw(scale[0], scale[1])
+		if m := l.cut(0.01).misfit(draws); m > 1 {
+			t.Errorf("scale %d/%d: noise does not fit the exact probabilities: %.2f of the limit", scale[0], scale[1], m)
+		}
+		if m := eighths(l).misfitPairs(draws); m > 1 {
+			t.Errorf("scale %d/%d: neighbouring draws depend on each other: %.2f of the limit", scale[0], scale[1], m)
+		}
+	}
+}
+
 // Catches a bias and an under-noised sampler by their plainest numbers. Mean
 // and mean square of n draws are nearly normal around the exact moments; each
 // is beyond 5 standard errors with probability 5.8e-7.
