@@ -225,43 +225,48 @@ func (e *Engine[T]) body(ctx context.Context, t *track, levels []LevelBody, node
 
 // guarantee states what a release costs, and what was spent with it.
 func (e *Engine[T]) guarantee(ctx context.Context, t *track) (Guarantee, error) {
-	p := t.product()
-	rho, err := p.Rho()
-	if err != nil {
-		return Guarantee{}, fmt.Errorf("pricing a release: %w", err)
-	}
-	dayRho, err := p.DayRho()
-	if err != nil {
-		return Guarantee{}, fmt.Errorf("pricing a release: %w", err)
-	}
-	g := Guarantee{
-		PrivacyUnit: "household over all days of the release, and any one of its days (UTC)", Neighbours: "add/remove", Mechanism: p.mechanism(), Delta: e.Catalogue.Delta,
-		RhoNano: uint64(rho), DayRhoNano: uint64(dayRho),
-		DailyCapRhoNano: uint64(e.Catalogue.DailyCap), YearlyCapRhoNano: uint64(e.Catalogue.YearlyCap), Statement: statement,
-	}
+	g := Guarantee{Delta: e.Catalogue.Delta, DailyCapRhoNano: uint64(e.Catalogue.DailyCap), YearlyCapRhoNano: uint64(e.Catalogue.YearlyCap)}
 	for _, year := range yearsOf(t.blocks) {
 		spent, onDay, err := e.Store.Spent(ctx, year, t.last())
 		if err != nil {
 			return Guarantee{}, reading("budget", err)
 		}
-		epsilon, err := e.Catalogue.Epsilon(spent)
-		if err != nil {
-			return Guarantee{}, fmt.Errorf("stating epsilon: %w", err)
-		}
-		g.SoFar = append(g.SoFar, SoFar{Year: year, RhoNano: uint64(spent), Epsilon: epsilon})
+		g.SoFar = append(g.SoFar, SoFar{Year: year, RhoNano: uint64(spent)})
 		g.DaySoFarRhoNano = uint64(onDay)
 	}
-	for _, s := range []struct {
-		rho     dp.Rho
-		epsilon *float64
-	}{
-		{rho, &g.Epsilon}, {dayRho, &g.DayEpsilon}, {dp.Rho(g.DaySoFarRhoNano), &g.DaySoFarEpsilon}, {e.Catalogue.YearlyCap, &g.YearlyCapEpsilon},
-	} {
-		if *s.epsilon, err = e.Catalogue.Epsilon(s.rho); err != nil {
-			return Guarantee{}, fmt.Errorf("stating epsilon: %w", err)
-		}
+	if err := g.state(t.product()); err != nil {
+		return Guarantee{}, err
 	}
 	return g, nil
+}
+
+// state states what follows from a product's price and from the accounts and caps that
+// are there already: terms and every ε.
+func (g *Guarantee) state(p Product) error {
+	rho, err := p.Rho()
+	if err != nil {
+		return fmt.Errorf("pricing a release: %w", err)
+	}
+	dayRho, err := p.DayRho()
+	if err != nil {
+		return fmt.Errorf("pricing a release: %w", err)
+	}
+	g.PrivacyUnit, g.Neighbours = "household over all days of the release, and any one of its days (UTC)", "add/remove"
+	g.Mechanism, g.Statement = p.mechanism(), statement
+	g.RhoNano, g.DayRhoNano = uint64(rho), uint64(dayRho)
+	stated := map[*float64]uint64{
+		&g.Epsilon: g.RhoNano, &g.DayEpsilon: g.DayRhoNano, &g.DaySoFarEpsilon: g.DaySoFarRhoNano, &g.YearlyCapEpsilon: g.YearlyCapRhoNano,
+	}
+	for i := range g.SoFar {
+		stated[&g.SoFar[i].Epsilon] = g.SoFar[i].RhoNano
+	}
+	at := Catalogue{Delta: g.Delta}
+	for epsilon, nano := range stated {
+		if *epsilon, err = at.Epsilon(dp.Rho(nano)); err != nil {
+			return fmt.Errorf("stating epsilon: %w", err)
+		}
+	}
+	return nil
 }
 
 // yearsOf lists the calendar years, UTC, that days touch.

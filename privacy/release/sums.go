@@ -177,9 +177,7 @@ func (s *sums) state() ([]LevelBody, []NodeBody) {
 	stated, nodes := make([]LevelBody, 0, len(s.levels)), []NodeBody{}
 	dim := s.measure.dim()
 	for _, l := range s.levels {
-		stated = append(stated, LevelBody{
-			Level: l.depth, Kind: l.plan.Kind, RhoNano: uint64(l.plan.Rho), ClipWh: l.plan.ClipWh, Bound: l.bound, Sigma2: l.variance, Sigma: rootUp(l.variance.Rat()),
-		})
+		stated = append(stated, l.levelMeasure.state(l.depth))
 		for i, n := range l.nodes {
 			nodes = append(nodes, NodeBody{
 				ID: n.ID, Parent: n.Parent, Kind: l.plan.Kind, Level: n.Level, UsagePointsPublic: n.UsagePoints, Raw: l.sums[i*dim : (i+1)*dim],
@@ -187,6 +185,13 @@ func (s *sums) state() ([]LevelBody, []NodeBody) {
 		}
 	}
 	return stated, nodes
+}
+
+// state states how a level of some depth in the tree is measured.
+func (l levelMeasure) state(depth int) LevelBody {
+	return LevelBody{
+		Level: depth, Kind: l.plan.Kind, RhoNano: uint64(l.plan.Rho), ClipWh: l.plan.ClipWh, Bound: l.bound, Sigma2: l.variance, Sigma: rootUp(l.variance.Rat()),
+	}
 }
 
 // erase forgets whatever sums and noise are left.
