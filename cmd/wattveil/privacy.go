@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -13,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wattveil/wattveil/ledger"
-	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/dp"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 )
@@ -174,74 +172,36 @@ func (r *budgetReport) check(cmd *cobra.Command, answer *wattveilv1.GetBudgetRes
 	if err != nil {
 		return err
 	}
-	charged := map[uint64]*wattveilv1.BudgetCharge{}
-	for _, c := range answer.GetCharges() {
-		if c.GetLeafIndex() == 0 {
-			continue
-		}
-		if charged[c.GetLeafIndex()] != nil {
-			index := c.GetLeafIndex()
-			r.fail(&index, "two charges name one record")
-		}
-		charged[c.GetLeafIndex()] = c
+	leaves, _, err := leavesAt(cmd, v, src, recordsOf(answer.GetCharges()))
+	if bad, ok := violated(err); ok {
+		r.fail(bad.Index, bad.What)
+		return nil
 	}
-	found := 0
-	err = r.walk(cmd.Context(), cmd, v, src, func(index uint64, leaf ledger.Leaf) {
-		if c := charged[index]; c != nil {
-			found++
-			if what := misstated(c, leaf); what != "" {
-				r.fail(&index, what)
-			}
-		}
-	})
 	if err != nil {
 		return err
 	}
-	if found < len(charged) {
-		r.fail(nil, "a charge names a record that the ledger does not have")
+	seen := map[uint64]bool{}
+	for _, c := range answer.GetCharges() {
+		index := c.GetLeafIndex()
+		leaf, found := leaves[index]
+		what := ""
+		switch {
+		case index == 0:
+			continue // counted as one from before they were recorded
+		case seen[index]:
+			what = "two charges name one record"
+		case !found:
+			what = "a charge names a record that the ledger does not have"
+		default:
+			what = misstated(c, leaf)
+		}
+		if seen[index] = true; what != "" {
+			r.fail(&index, what)
+		}
 	}
+	found := len(leaves)
 	r.Checked = &found
 	return nil
-}
-
-// walk checks the whole ledger and shows every leaf.
-func (r *budgetReport) walk(ctx context.Context, cmd *cobra.Command, v *ledger.Verifier, src ledger.TileSource, see func(uint64, ledger.Leaf)) error {
-	bar := newProgress(cmd, -1, "records checked")
-	defer bar.finish()
-	var done uint64
-	_, err := ledger.VerifyLog(ctx, v, src, ledger.VerifyOptions{
-		Leaf: see,
-		Progress: func(n, _ uint64) {
-			bar.add(int(n - done))
-			done = n
-		},
-	})
-	return err
-}
-
-// misstated says in what a charge is not what its leaf commits to, or nothing.
-func misstated(c *wattveilv1.BudgetCharge, leaf ledger.Leaf) string {
-	p, err := ledger.DecodePayload(c.GetPayload())
-	switch {
-	case len(c.GetNonce()) != len(ledger.Hash{}) || ledger.Commit(ledger.Hash(c.GetNonce()), c.GetPayload()) != leaf.Commitment:
-		return "the record does not commit to the charge"
-	case err != nil:
-		return "the charge is not readable"
-	case p.Kind != ledger.KindBudgetSpend || leaf.Class != ledger.ClassRelease:
-		return "the record is no charge"
-	case p.Product != c.GetProduct() || p.RhoNano != c.GetNanoRho() || p.DayCharge() != c.GetDayNanoRho() || !slices.Equal(daysOf(p), c.GetDays()):
-		return "the record says another product, other days or another price"
-	}
-	return ""
-}
-
-// daysOf writes the days that a charge is for.
-func daysOf(p ledger.Payload) []string {
-	var days []string
-	for d := range p.EachDay() {
-		days = append(days, meter.Day(d).String())
-	}
-	return days
 }
 
 func (r *budgetReport) deliver(cmd *cobra.Command) error {

@@ -103,7 +103,7 @@ func (b Body) checkEstimates(m *measure) error {
 
 func near(a, b []int64) bool {
 	return slices.EqualFunc(a, b, func(x, y int64) bool {
-		return uint64(max(x, y))-uint64(min(x, y)) <= slack //nolint:gosec // the difference, which fits where it does not as a signed number
+		return uint64(max(x, y))-uint64(min(x, y)) <= slack // fits where it does not as a signed number
 	})
 }
 
