@@ -91,6 +91,9 @@ func readRecord(b []byte, head func(recordHead), yield func(consent.Household, [
 		household := consent.Household(r.take(int(r.take(1)[0])))
 		states := make([]state, len(h.tracks))
 		for i, width := range h.widths {
+			if len(r.b) < 4+4*width { // before memory is made for it
+				return errRunning
+			}
 			states[i] = state{days: r.uint32(), sum: make([]int64, width)}
 			for j := range states[i].sum {
 				states[i].sum[j] = int64(int32(r.uint32()))
