@@ -151,9 +151,7 @@ func TestClocksThatJump(t *testing.T) {
 	w.home("a", "feeder-1", "up-a")
 	for _, jump := range []meter.Day{today, today + 8, today + 1, today + 40, today + 3, today + 41} {
 		w.now.Store(jump.Start() + 43200)
-		if jump >= today+41 || w.now.Load() >= (jump).Start() {
-			_, _ = w.engine.Window(t.Context(), jump)
-		}
+		_, _ = w.engine.Window(t.Context(), jump) // behind what is closed there is none
 		if _, err := w.engine.CloseDue(t.Context()); err != nil {
 			t.Fatalf("at %s: %v", jump, err)
 		}
