@@ -121,20 +121,20 @@ func (c *chart) draw(steps []step) {
 	c.Line, c.Doubtful, c.Area = line.String(), doubtful.String(), area.String()
 }
 
-// band outlines the values within reach of the steps, which follow each other
-// without a gap.
-func (c *chart) band(steps []step, reach int64) string {
+// between outlines the values from lower to upper steps, which follow each other without
+// a gap.
+func (c *chart) between(lower, upper []step) string {
 	var p pen
-	for i, s := range steps {
-		if y := c.Base - s.watts - reach; i == 0 {
+	for i, s := range upper {
+		if y := c.Base - s.watts; i == 0 {
 			p.m(s.from, y)
 		} else {
 			p.v(y)
 		}
 		p.h(s.to)
 	}
-	for _, s := range slices.Backward(steps) {
-		p.v(c.Base - s.watts + reach)
+	for _, s := range slices.Backward(lower) {
+		p.v(c.Base - s.watts)
 		p.h(s.from)
 	}
 	p.WriteByte('Z')

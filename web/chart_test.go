@@ -19,7 +19,7 @@ func TestDraw(t *testing.T) {
 		{"line", c.Line, "M0 900H900V700H1800M2700 800V600H3600M5400 500H6300"},
 		{"doubtful", c.Doubtful, "M1800 700V800H2700"},
 		{"area", c.Area, "M0 1000V900H900V700H1800V800H2700V600H3600V1000M5400 1000V500H6300V1000"},
-		{"band", c.band([]step{{0, 10, 100, false}, {10, 20, 200, false}}, 50), "M0 850H10V750H20V850H10V950H0Z"},
+		{"band", c.between([]step{{0, 10, 50, false}, {10, 20, 150, false}}, []step{{0, 10, 150, false}, {10, 20, 250, false}}), "M0 850H10V750H20V850H10V950H0Z"},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, tt.got, tt.want)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -54,6 +55,7 @@ type fakeHub struct {
 	events   []*wattveilv1.Event                                                // newest first
 	list     func(*wattveilv1.ListEventsRequest) *wattveilv1.ListEventsResponse // instead of events, if not nil
 	release  string                                                             // body of the newest, "" for none
+	others   map[string]string                                                  // bodies of older ones, by ID
 	forge    func(*wattveilv1.Receipt)
 	ended    bool // the session is over
 }
@@ -346,10 +348,17 @@ func (h *fakeHub) ListReleases(context.Context, *wattveilv1.ListReleasesRequest)
 	if h.release == "" {
 		return &wattveilv1.ListReleasesResponse{}, nil
 	}
-	return &wattveilv1.ListReleasesResponse{Releases: []*wattveilv1.ReleaseInfo{{Id: "day-curve/2025-10-30"}}}, nil
+	list := []*wattveilv1.ReleaseInfo{{Id: "day-curve/2025-10-30", Product: "day-curve"}}
+	for id := range h.others {
+		list = append(list, &wattveilv1.ReleaseInfo{Id: id, Product: strings.Split(id, "/")[0]})
+	}
+	return &wattveilv1.ListReleasesResponse{Releases: list}, nil
 }
 
-func (h *fakeHub) GetRelease(context.Context, *wattveilv1.GetReleaseRequest) (*wattveilv1.GetReleaseResponse, error) {
+func (h *fakeHub) GetRelease(_ context.Context, req *wattveilv1.GetReleaseRequest) (*wattveilv1.GetReleaseResponse, error) {
+	if body, ok := h.others[req.GetId()]; ok {
+		return &wattveilv1.GetReleaseResponse{Body: body, LeafIndex: 4712}, nil
+	}
 	return &wattveilv1.GetReleaseResponse{Body: h.release, LeafIndex: 4711}, nil
 }
 

@@ -31,9 +31,43 @@ func TestPublic(t *testing.T) {
 	}
 }
 
+// A mean curve of a month: its days in words, bands as wide as each number's own
+// interval, what the day has cost so far, and every product's newest release. Catches a
+// page that shows a histogram as a curve, and a band of one width for all.
+func TestPublicMeanCurve(t *testing.T) {
+	hub, handler := newPortal(t)
+	curve := `{"version":3,"id":"weekday-curve/2025-10","product":"weekday-curve","kind":"curve","days":["2025-10-01","2025-10-30","2025-10-31"],"unit":"Wh",` +
+		`"guarantee":{"delta":"1e-6","rho_nano":20000000,"epsilon":0.9,"last_day_so_far_rho_nano":41500000,"yearly_cap_rho_nano":1000000000,"yearly_cap_epsilon":7.8,"statement":"For any single household."},` +
+		`"levels":[{"level":0,"kind":"region","sigma":9000}],"estimates":{"method":"m","confidence":0.95,"bias":"included, from a public reference"},` +
+		`"nodes":[{"id":"region","kind":"region","level":0,"usage_points_public":322,"raw":[7],"estimate":[1000,3000],"low":[-960,1000],"high":[2960,4000]}],` +
+		`"catalogue_entry":{"name":"weekday-curve","interval_seconds":43200}}`
+	histogram := `{"version":3,"id":"month-histogram/2025-10","kind":"histogram","days":["2025-10-31"],"levels":[],"nodes":[]}`
+	hub.set(func() {
+		hub.release = histogram
+		hub.others = map[string]string{"weekday-curve/2025-10": curve}
+	})
+	body := page(t, guest(t, handler).get("/public"), http.StatusOK)
+	sane(t, body)
+	says(t, body,
+		"Mean workday, 1 October 2025 to 31 October 2025, 3 days", "Most at 12:00: between 0.08 and 0.33 kW",
+		"00:00 1.000 −0.960 2.960", "12:00 3.000 1.000 4.000",
+		"58 times in 100", "86 times in 100", "ρ = 0.02 (zCDP), hence ε = 0.9 at δ = 1e-6", "all releases so far", "ρ = 0.0415",
+		"included, from a public reference", "Everything that is published")
+	for _, id := range []string{"weekday-curve/2025-10", "day-curve/2025-10-30"} {
+		if !strings.Contains(body, `href="/v1/releases/`+id+`"`) {
+			t.Errorf("no way to %s as signed", id)
+		}
+	}
+	hub.set(func() { hub.others = nil })
+	says(t, page(t, guest(t, handler).get("/public"), http.StatusOK), "No totals yet", "day-curve/2025-10-30")
+}
+
 // Catches a release that the page cannot read shown as something else.
 func TestUnreadableRelease(t *testing.T) {
-	for _, body := range []string{"{", "{}", `{"day":"2025-10-30","interval_seconds":1800,"levels":[{"level":1}],"nodes":[{"level":0,"wh":[1]}]}`} {
+	for _, body := range []string{"{", "{}", `{"day":"2025-10-30","interval_seconds":1800,"levels":[{"level":1}],"nodes":[{"level":0,"wh":[1]}]}`,
+		`{"version":3,"kind":"curve","days":["2025-10-30"],"catalogue_entry":{"interval_seconds":1800},"levels":[{"level":0}],"nodes":[{"level":0,"estimate":[1],"low":[],"high":[2]}]}`,
+		`{"version":3,"kind":"curve","days":[],"catalogue_entry":{"interval_seconds":1800},"levels":[{"level":0}],"nodes":[{"level":0,"estimate":[1],"low":[1],"high":[2]}]}`,
+		`{"version":3,"kind":"curve","days":["2025-13-30"],"catalogue_entry":{"interval_seconds":1800},"levels":[{"level":0}],"nodes":[{"level":0,"estimate":[1],"low":[1],"high":[2]}]}`} {
 		hub, handler := newPortal(t)
 		hub.set(func() { hub.release = body })
 		page(t, guest(t, handler).get("/public"), http.StatusInternalServerError)
