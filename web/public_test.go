@@ -64,10 +64,12 @@ func TestPublicMeanCurve(t *testing.T) {
 
 // Catches a release that the page cannot read shown as something else.
 func TestUnreadableRelease(t *testing.T) {
-	for _, body := range []string{"{", "{}", `{"day":"2025-10-30","interval_seconds":1800,"levels":[{"level":1}],"nodes":[{"level":0,"wh":[1]}]}`,
+	for _, body := range []string{
+		"{", "{}", `{"day":"2025-10-30","interval_seconds":1800,"levels":[{"level":1}],"nodes":[{"level":0,"wh":[1]}]}`,
 		`{"version":3,"kind":"curve","days":["2025-10-30"],"catalogue_entry":{"interval_seconds":1800},"levels":[{"level":0}],"nodes":[{"level":0,"estimate":[1],"low":[],"high":[2]}]}`,
 		`{"version":3,"kind":"curve","days":[],"catalogue_entry":{"interval_seconds":1800},"levels":[{"level":0}],"nodes":[{"level":0,"estimate":[1],"low":[1],"high":[2]}]}`,
-		`{"version":3,"kind":"curve","days":["2025-13-30"],"catalogue_entry":{"interval_seconds":1800},"levels":[{"level":0}],"nodes":[{"level":0,"estimate":[1],"low":[1],"high":[2]}]}`} {
+		`{"version":3,"kind":"curve","days":["2025-13-30"],"catalogue_entry":{"interval_seconds":1800},"levels":[{"level":0}],"nodes":[{"level":0,"estimate":[1],"low":[1],"high":[2]}]}`,
+	} {
 		hub, handler := newPortal(t)
 		hub.set(func() { hub.release = body })
 		page(t, guest(t, handler).get("/public"), http.StatusInternalServerError)
