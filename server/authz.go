@@ -32,6 +32,7 @@ var Matrix = map[string]Kind{
 	"/wattveil.v1.ReleaseService/ListReleases": everyone,
 	"/wattveil.v1.ReleaseService/GetRelease":   everyone,
 	"/wattveil.v1.ReleaseService/GetBudget":    everyone,
+	"/wattveil.v1.ReleaseService/GetCatalogue": everyone,
 
 	"/wattveil.v1.AuditService/ListEvents":    HouseholdKind | RecipientKind | RegulatorKind,
 	"/wattveil.v1.AuditService/GetReceipt":    HouseholdKind | RecipientKind | RegulatorKind,

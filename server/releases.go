@@ -2,8 +2,11 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
+	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/release"
@@ -26,7 +29,10 @@ func (r *releaseService) ListReleases(ctx context.Context, req *wattveilv1.ListR
 	if err != nil {
 		return nil, err
 	}
-	releases, next, err := r.store.ListReleases(ctx, req.GetPageToken(), size)
+	if req.GetProduct() != "" && !plain(req.GetProduct()) {
+		return nil, badName("product")
+	}
+	releases, next, err := r.store.ListReleases(ctx, req.GetProduct(), req.GetPageToken(), size)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +92,27 @@ func (r *releaseService) GetBudget(ctx context.Context, req *wattveilv1.GetBudge
 	}
 	for _, name := range slices.Sorted(maps.Keys(products)) {
 		resp.Products = append(resp.Products, products[name])
+	}
+	return resp, nil
+}
+
+// GetCatalogue says what is published, and what it costs.
+func (r *releaseService) GetCatalogue(context.Context, *wattveilv1.GetCatalogueRequest) (*wattveilv1.GetCatalogueResponse, error) {
+	c := r.catalogue
+	year, day, err := c.Cost()
+	if err != nil {
+		return nil, fmt.Errorf("pricing the catalogue: %w", err)
+	}
+	resp := &wattveilv1.GetCatalogueResponse{
+		Tariffs: c.Tariffs, YearlyCapNanoRho: uint64(c.YearlyCap), DailyCapNanoRho: uint64(c.DailyCap), Delta: c.Delta,
+		WatermarkSeconds: int64(c.Watermark / time.Second), WorstYearNanoRho: uint64(year), WorstDayNanoRho: uint64(day),
+	}
+	for _, p := range c.Products {
+		text, hash, err := p.Entry()
+		if err != nil {
+			return nil, err
+		}
+		resp.Entries = append(resp.Entries, &wattveilv1.CatalogueEntry{Product: p.Name, Entry: string(text), Sha256: hex.EncodeToString(hash[:])})
 	}
 	return resp, nil
 }

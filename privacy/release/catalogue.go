@@ -319,8 +319,9 @@ const secondsPerDay = 86_400
 // close, an hour after the day at the earliest, or not at all.
 const maxLateness = secondsPerDay / 2
 
-// entry is the product's canonical JSON and its SHA-256.
-func (p Product) entry() ([]byte, [sha256.Size]byte, error) {
+// Entry returns the product's canonical JSON and its SHA-256, by which its releases name
+// it.
+func (p Product) Entry() ([]byte, [sha256.Size]byte, error) {
 	b, err := json.Marshal(p)
 	if err != nil {
 		return nil, [sha256.Size]byte{}, fmt.Errorf("encoding a catalogue entry: %w", err)

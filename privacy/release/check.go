@@ -111,7 +111,7 @@ func near(a, b []int64) bool {
 // entry.
 func (b Body) Of(c Catalogue) bool {
 	return slices.ContainsFunc(c.Products, func(p Product) bool {
-		entry, _, err := p.entry()
+		entry, _, err := p.Entry()
 		return err == nil && bytes.Equal(entry, b.Entry)
 	})
 }

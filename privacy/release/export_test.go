@@ -104,7 +104,7 @@ func (s *Sums) Bounds() map[string]int64 {
 
 // Stated is a release that says whatever sums write, in place of noisy sums.
 func (e *Engine[T]) Stated(ctx context.Context, p Product, day meter.Day, tree []Node, write func(sums map[string][]int64)) (Body, error) {
-	entry, hash, err := p.entry()
+	entry, hash, err := p.Entry()
 	if err != nil {
 		return Body{}, err
 	}

@@ -167,7 +167,7 @@ func (e *Engine[T]) openLive(ctx context.Context, w Window, products []Product, 
 		return nil, err
 	}
 	for _, p := range products {
-		entry, hash, err := p.entry()
+		entry, hash, err := p.Entry()
 		if err != nil {
 			return nil, err
 		}

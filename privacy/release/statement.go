@@ -194,7 +194,7 @@ func (b Body) product() (Product, error) {
 	if err := json.Unmarshal(b.Entry, &p); err != nil {
 		return Product{}, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
-	if canonical, _, err := p.entry(); err != nil || !bytes.Equal(canonical, b.Entry) {
+	if canonical, _, err := p.Entry(); err != nil || !bytes.Equal(canonical, b.Entry) {
 		return Product{}, ErrFormat
 	}
 	return p, p.validate(true)

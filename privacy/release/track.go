@@ -78,7 +78,7 @@ func (e *Engine[T]) tracks(day meter.Day, s schedule, running map[trackID]bool) 
 		if p.Kind == Live { // has been published as the day went by
 			continue
 		}
-		entry, hash, err := p.entry()
+		entry, hash, err := p.Entry()
 		if err != nil {
 			return nil, err
 		}

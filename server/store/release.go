@@ -49,17 +49,17 @@ func (s *Store) PublishedRelease(ctx context.Context, id string) (Release, error
 	return r, s.reading("a release", err)
 }
 
-// ListReleases returns up to limit releases, newest day first, without their
+// ListReleases returns up to limit releases, of one product or of all, newest day first, without their
 // bodies and signatures, and the token of the next page; see ListConsents.
-func (s *Store) ListReleases(ctx context.Context, page string, limit int) (releases []release.Published, next string, err error) {
+func (s *Store) ListReleases(ctx context.Context, product, page string, limit int) (releases []release.Published, next string, err error) {
 	before, id, err := parsePage(page)
 	if err != nil {
 		return nil, "", err
 	}
 	releases, err = scanAll(ctx, s.read, func(row *sql.Rows) (p release.Published, err error) {
 		return p, row.Scan(&p.ID, &p.Product, &p.Day, &p.LeafIndex)
-	}, `SELECT id, product, day, leaf_index FROM releases WHERE (day, id) < (CAST($1 AS bigint), $2) ORDER BY day DESC, id DESC LIMIT $3`,
-		before, id, limit+1)
+	}, `SELECT id, product, day, leaf_index FROM releases WHERE (day, id) < (CAST($1 AS bigint), $2) AND (product = $4 OR $4 = '')
+		ORDER BY day DESC, id DESC LIMIT $3`, before, id, limit+1, product)
 	if err != nil {
 		return nil, "", s.reading("releases", err)
 	}

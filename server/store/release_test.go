@@ -172,7 +172,7 @@ func TestSpoolReaderStops(t *testing.T) {
 	})
 }
 
-// Releases are listed newest first, in pages, and opened with what proves them.
+// Releases are listed newest first, in pages, all or a product's, and opened with what proves them.
 func TestReleases(t *testing.T) {
 	onBothOpen(t, func(t *testing.T, s *store.Store) {
 		ctx := t.Context()
@@ -206,17 +206,19 @@ func TestReleases(t *testing.T) {
 		if _, err := s.PublishedRelease(ctx, "nothing"); !errors.Is(err, release.ErrNotFound) {
 			t.Errorf("a release that is not there: %v", err)
 		}
-		var ids []uint64
-		for page, more := "", true; more; more = page != "" {
-			list, next, err := s.ListReleases(ctx, page, 2)
-			must(t, err)
-			for _, r := range list {
-				ids = append(ids, r.LeafIndex)
+		for product, want := range map[string][]uint64{"": {4, 3, 2, 1, 0}, "p0": {4, 2, 0}, "p1": {3, 1}, "p2": nil} {
+			var ids []uint64
+			for page, more := "", true; more; more = page != "" {
+				list, next, err := s.ListReleases(ctx, product, page, 2)
+				must(t, err)
+				for _, r := range list {
+					ids = append(ids, r.LeafIndex)
+				}
+				page = next
 			}
-			page = next
-		}
-		if d := cmp.Diff([]uint64{4, 3, 2, 1, 0}, ids); d != "" {
-			t.Errorf("listed (-want +got):\n%s", d)
+			if d := cmp.Diff(want, ids); d != "" {
+				t.Errorf("listed of %q (-want +got):\n%s", product, d)
+			}
 		}
 	})
 }

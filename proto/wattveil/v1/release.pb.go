@@ -27,7 +27,9 @@ type ListReleasesRequest struct {
 	// At most this many, 1 to 500; 0 means 100.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the answer before.
-	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only of this product; empty means all.
+	Product       string `protobuf:"bytes,3,opt,name=product,proto3" json:"product,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -72,6 +74,13 @@ func (x *ListReleasesRequest) GetPageSize() int32 {
 func (x *ListReleasesRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListReleasesRequest) GetProduct() string {
+	if x != nil {
+		return x.Product
 	}
 	return ""
 }
@@ -662,15 +671,226 @@ func (x *ProductSpend) GetDays() uint32 {
 	return 0
 }
 
+// GetCatalogueRequest asks for the catalogue in force.
+type GetCatalogueRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCatalogueRequest) Reset() {
+	*x = GetCatalogueRequest{}
+	mi := &file_wattveil_v1_release_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCatalogueRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCatalogueRequest) ProtoMessage() {}
+
+func (x *GetCatalogueRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_release_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCatalogueRequest.ProtoReflect.Descriptor instead.
+func (*GetCatalogueRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_release_proto_rawDescGZIP(), []int{9}
+}
+
+// GetCatalogueResponse is the catalogue in force.
+type GetCatalogueResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Products with their canonical text, in the catalogue's order.
+	Entries []*CatalogueEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Public tariff groups.
+	Tariffs []string `protobuf:"bytes,2,rep,name=tariffs,proto3" json:"tariffs,omitempty"`
+	// Cap of a calendar year in nano-rho.
+	YearlyCapNanoRho uint64 `protobuf:"varint,3,opt,name=yearly_cap_nano_rho,json=yearlyCapNanoRho,proto3" json:"yearly_cap_nano_rho,omitempty"`
+	// Cap of a UTC day in nano-rho.
+	DailyCapNanoRho uint64 `protobuf:"varint,4,opt,name=daily_cap_nano_rho,json=dailyCapNanoRho,proto3" json:"daily_cap_nano_rho,omitempty"`
+	// Delta at which epsilon is stated.
+	Delta string `protobuf:"bytes,5,opt,name=delta,proto3" json:"delta,omitempty"`
+	// How long after its end a UTC day stays open, in seconds.
+	WatermarkSeconds int64 `protobuf:"varint,6,opt,name=watermark_seconds,json=watermarkSeconds,proto3" json:"watermark_seconds,omitempty"`
+	// The most that a year's releases can cost, each paid for once, in nano-rho.
+	WorstYearNanoRho uint64 `protobuf:"varint,7,opt,name=worst_year_nano_rho,json=worstYearNanoRho,proto3" json:"worst_year_nano_rho,omitempty"`
+	// The most that a day's can.
+	WorstDayNanoRho uint64 `protobuf:"varint,8,opt,name=worst_day_nano_rho,json=worstDayNanoRho,proto3" json:"worst_day_nano_rho,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *GetCatalogueResponse) Reset() {
+	*x = GetCatalogueResponse{}
+	mi := &file_wattveil_v1_release_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCatalogueResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCatalogueResponse) ProtoMessage() {}
+
+func (x *GetCatalogueResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_release_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCatalogueResponse.ProtoReflect.Descriptor instead.
+func (*GetCatalogueResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_release_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetCatalogueResponse) GetEntries() []*CatalogueEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *GetCatalogueResponse) GetTariffs() []string {
+	if x != nil {
+		return x.Tariffs
+	}
+	return nil
+}
+
+func (x *GetCatalogueResponse) GetYearlyCapNanoRho() uint64 {
+	if x != nil {
+		return x.YearlyCapNanoRho
+	}
+	return 0
+}
+
+func (x *GetCatalogueResponse) GetDailyCapNanoRho() uint64 {
+	if x != nil {
+		return x.DailyCapNanoRho
+	}
+	return 0
+}
+
+func (x *GetCatalogueResponse) GetDelta() string {
+	if x != nil {
+		return x.Delta
+	}
+	return ""
+}
+
+func (x *GetCatalogueResponse) GetWatermarkSeconds() int64 {
+	if x != nil {
+		return x.WatermarkSeconds
+	}
+	return 0
+}
+
+func (x *GetCatalogueResponse) GetWorstYearNanoRho() uint64 {
+	if x != nil {
+		return x.WorstYearNanoRho
+	}
+	return 0
+}
+
+func (x *GetCatalogueResponse) GetWorstDayNanoRho() uint64 {
+	if x != nil {
+		return x.WorstDayNanoRho
+	}
+	return 0
+}
+
+// CatalogueEntry is a product, as its releases name it.
+type CatalogueEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name.
+	Product string `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
+	// Canonical JSON.
+	Entry string `protobuf:"bytes,2,opt,name=entry,proto3" json:"entry,omitempty"`
+	// SHA-256 of entry, in hex: catalogue_entry_sha256 of its releases.
+	Sha256        string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CatalogueEntry) Reset() {
+	*x = CatalogueEntry{}
+	mi := &file_wattveil_v1_release_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CatalogueEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CatalogueEntry) ProtoMessage() {}
+
+func (x *CatalogueEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_release_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CatalogueEntry.ProtoReflect.Descriptor instead.
+func (*CatalogueEntry) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_release_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CatalogueEntry) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *CatalogueEntry) GetEntry() string {
+	if x != nil {
+		return x.Entry
+	}
+	return ""
+}
+
+func (x *CatalogueEntry) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
 var File_wattveil_v1_release_proto protoreflect.FileDescriptor
 
 const file_wattveil_v1_release_proto_rawDesc = "" +
 	"\n" +
-	"\x19wattveil/v1/release.proto\x12\vwattveil.v1\"Q\n" +
+	"\x19wattveil/v1/release.proto\x12\vwattveil.v1\"k\n" +
 	"\x13ListReleasesRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageToken\"h\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x18\n" +
+	"\aproduct\x18\x03 \x01(\tR\aproduct\"h\n" +
 	"\vReleaseInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aproduct\x18\x02 \x01(\tR\aproduct\x12\x10\n" +
@@ -716,12 +936,27 @@ const file_wattveil_v1_release_proto_rawDesc = "" +
 	"\fProductSpend\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12$\n" +
 	"\x0espent_nano_rho\x18\x02 \x01(\x04R\fspentNanoRho\x12\x12\n" +
-	"\x04days\x18\x03 \x01(\rR\x04days2\x80\x02\n" +
+	"\x04days\x18\x03 \x01(\rR\x04days\"\x15\n" +
+	"\x13GetCatalogueRequest\"\xe2\x02\n" +
+	"\x14GetCatalogueResponse\x125\n" +
+	"\aentries\x18\x01 \x03(\v2\x1b.wattveil.v1.CatalogueEntryR\aentries\x12\x18\n" +
+	"\atariffs\x18\x02 \x03(\tR\atariffs\x12-\n" +
+	"\x13yearly_cap_nano_rho\x18\x03 \x01(\x04R\x10yearlyCapNanoRho\x12+\n" +
+	"\x12daily_cap_nano_rho\x18\x04 \x01(\x04R\x0fdailyCapNanoRho\x12\x14\n" +
+	"\x05delta\x18\x05 \x01(\tR\x05delta\x12+\n" +
+	"\x11watermark_seconds\x18\x06 \x01(\x03R\x10watermarkSeconds\x12-\n" +
+	"\x13worst_year_nano_rho\x18\a \x01(\x04R\x10worstYearNanoRho\x12+\n" +
+	"\x12worst_day_nano_rho\x18\b \x01(\x04R\x0fworstDayNanoRho\"X\n" +
+	"\x0eCatalogueEntry\x12\x18\n" +
+	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x14\n" +
+	"\x05entry\x18\x02 \x01(\tR\x05entry\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha2562\xd5\x02\n" +
 	"\x0eReleaseService\x12S\n" +
 	"\fListReleases\x12 .wattveil.v1.ListReleasesRequest\x1a!.wattveil.v1.ListReleasesResponse\x12M\n" +
 	"\n" +
 	"GetRelease\x12\x1e.wattveil.v1.GetReleaseRequest\x1a\x1f.wattveil.v1.GetReleaseResponse\x12J\n" +
-	"\tGetBudget\x12\x1d.wattveil.v1.GetBudgetRequest\x1a\x1e.wattveil.v1.GetBudgetResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
+	"\tGetBudget\x12\x1d.wattveil.v1.GetBudgetRequest\x1a\x1e.wattveil.v1.GetBudgetResponse\x12S\n" +
+	"\fGetCatalogue\x12 .wattveil.v1.GetCatalogueRequest\x1a!.wattveil.v1.GetCatalogueResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
 
 var (
 	file_wattveil_v1_release_proto_rawDescOnce sync.Once
@@ -735,7 +970,7 @@ func file_wattveil_v1_release_proto_rawDescGZIP() []byte {
 	return file_wattveil_v1_release_proto_rawDescData
 }
 
-var file_wattveil_v1_release_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_wattveil_v1_release_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_wattveil_v1_release_proto_goTypes = []any{
 	(*ListReleasesRequest)(nil),  // 0: wattveil.v1.ListReleasesRequest
 	(*ReleaseInfo)(nil),          // 1: wattveil.v1.ReleaseInfo
@@ -746,22 +981,28 @@ var file_wattveil_v1_release_proto_goTypes = []any{
 	(*GetBudgetResponse)(nil),    // 6: wattveil.v1.GetBudgetResponse
 	(*BudgetCharge)(nil),         // 7: wattveil.v1.BudgetCharge
 	(*ProductSpend)(nil),         // 8: wattveil.v1.ProductSpend
+	(*GetCatalogueRequest)(nil),  // 9: wattveil.v1.GetCatalogueRequest
+	(*GetCatalogueResponse)(nil), // 10: wattveil.v1.GetCatalogueResponse
+	(*CatalogueEntry)(nil),       // 11: wattveil.v1.CatalogueEntry
 }
 var file_wattveil_v1_release_proto_depIdxs = []int32{
-	1, // 0: wattveil.v1.ListReleasesResponse.releases:type_name -> wattveil.v1.ReleaseInfo
-	8, // 1: wattveil.v1.GetBudgetResponse.products:type_name -> wattveil.v1.ProductSpend
-	7, // 2: wattveil.v1.GetBudgetResponse.charges:type_name -> wattveil.v1.BudgetCharge
-	0, // 3: wattveil.v1.ReleaseService.ListReleases:input_type -> wattveil.v1.ListReleasesRequest
-	3, // 4: wattveil.v1.ReleaseService.GetRelease:input_type -> wattveil.v1.GetReleaseRequest
-	5, // 5: wattveil.v1.ReleaseService.GetBudget:input_type -> wattveil.v1.GetBudgetRequest
-	2, // 6: wattveil.v1.ReleaseService.ListReleases:output_type -> wattveil.v1.ListReleasesResponse
-	4, // 7: wattveil.v1.ReleaseService.GetRelease:output_type -> wattveil.v1.GetReleaseResponse
-	6, // 8: wattveil.v1.ReleaseService.GetBudget:output_type -> wattveil.v1.GetBudgetResponse
-	6, // [6:9] is the sub-list for method output_type
-	3, // [3:6] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	1,  // 0: wattveil.v1.ListReleasesResponse.releases:type_name -> wattveil.v1.ReleaseInfo
+	8,  // 1: wattveil.v1.GetBudgetResponse.products:type_name -> wattveil.v1.ProductSpend
+	7,  // 2: wattveil.v1.GetBudgetResponse.charges:type_name -> wattveil.v1.BudgetCharge
+	11, // 3: wattveil.v1.GetCatalogueResponse.entries:type_name -> wattveil.v1.CatalogueEntry
+	0,  // 4: wattveil.v1.ReleaseService.ListReleases:input_type -> wattveil.v1.ListReleasesRequest
+	3,  // 5: wattveil.v1.ReleaseService.GetRelease:input_type -> wattveil.v1.GetReleaseRequest
+	5,  // 6: wattveil.v1.ReleaseService.GetBudget:input_type -> wattveil.v1.GetBudgetRequest
+	9,  // 7: wattveil.v1.ReleaseService.GetCatalogue:input_type -> wattveil.v1.GetCatalogueRequest
+	2,  // 8: wattveil.v1.ReleaseService.ListReleases:output_type -> wattveil.v1.ListReleasesResponse
+	4,  // 9: wattveil.v1.ReleaseService.GetRelease:output_type -> wattveil.v1.GetReleaseResponse
+	6,  // 10: wattveil.v1.ReleaseService.GetBudget:output_type -> wattveil.v1.GetBudgetResponse
+	10, // 11: wattveil.v1.ReleaseService.GetCatalogue:output_type -> wattveil.v1.GetCatalogueResponse
+	8,  // [8:12] is the sub-list for method output_type
+	4,  // [4:8] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_release_proto_init() }
@@ -775,7 +1016,7 @@ func file_wattveil_v1_release_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_release_proto_rawDesc), len(file_wattveil_v1_release_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

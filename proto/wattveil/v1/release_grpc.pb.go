@@ -22,6 +22,7 @@ const (
 	ReleaseService_ListReleases_FullMethodName = "/wattveil.v1.ReleaseService/ListReleases"
 	ReleaseService_GetRelease_FullMethodName   = "/wattveil.v1.ReleaseService/GetRelease"
 	ReleaseService_GetBudget_FullMethodName    = "/wattveil.v1.ReleaseService/GetBudget"
+	ReleaseService_GetCatalogue_FullMethodName = "/wattveil.v1.ReleaseService/GetCatalogue"
 )
 
 // ReleaseServiceClient is the client API for ReleaseService service.
@@ -36,6 +37,8 @@ type ReleaseServiceClient interface {
 	GetRelease(ctx context.Context, in *GetReleaseRequest, opts ...grpc.CallOption) (*GetReleaseResponse, error)
 	// GetBudget says what has been spent of a year's cap.
 	GetBudget(ctx context.Context, in *GetBudgetRequest, opts ...grpc.CallOption) (*GetBudgetResponse, error)
+	// GetCatalogue says what is published, and what it costs.
+	GetCatalogue(ctx context.Context, in *GetCatalogueRequest, opts ...grpc.CallOption) (*GetCatalogueResponse, error)
 }
 
 type releaseServiceClient struct {
@@ -76,6 +79,16 @@ func (c *releaseServiceClient) GetBudget(ctx context.Context, in *GetBudgetReque
 	return out, nil
 }
 
+func (c *releaseServiceClient) GetCatalogue(ctx context.Context, in *GetCatalogueRequest, opts ...grpc.CallOption) (*GetCatalogueResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCatalogueResponse)
+	err := c.cc.Invoke(ctx, ReleaseService_GetCatalogue_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ReleaseServiceServer is the server API for ReleaseService service.
 // All implementations must embed UnimplementedReleaseServiceServer
 // for forward compatibility.
@@ -88,6 +101,8 @@ type ReleaseServiceServer interface {
 	GetRelease(context.Context, *GetReleaseRequest) (*GetReleaseResponse, error)
 	// GetBudget says what has been spent of a year's cap.
 	GetBudget(context.Context, *GetBudgetRequest) (*GetBudgetResponse, error)
+	// GetCatalogue says what is published, and what it costs.
+	GetCatalogue(context.Context, *GetCatalogueRequest) (*GetCatalogueResponse, error)
 	mustEmbedUnimplementedReleaseServiceServer()
 }
 
@@ -106,6 +121,9 @@ func (UnimplementedReleaseServiceServer) GetRelease(context.Context, *GetRelease
 }
 func (UnimplementedReleaseServiceServer) GetBudget(context.Context, *GetBudgetRequest) (*GetBudgetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetBudget not implemented")
+}
+func (UnimplementedReleaseServiceServer) GetCatalogue(context.Context, *GetCatalogueRequest) (*GetCatalogueResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCatalogue not implemented")
 }
 func (UnimplementedReleaseServiceServer) mustEmbedUnimplementedReleaseServiceServer() {}
 func (UnimplementedReleaseServiceServer) testEmbeddedByValue()                        {}
@@ -182,6 +200,24 @@ func _ReleaseService_GetBudget_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ReleaseService_GetCatalogue_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCatalogueRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReleaseServiceServer).GetCatalogue(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReleaseService_GetCatalogue_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReleaseServiceServer).GetCatalogue(ctx, req.(*GetCatalogueRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ReleaseService_ServiceDesc is the grpc.ServiceDesc for ReleaseService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -200,6 +236,10 @@ var ReleaseService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetBudget",
 			Handler:    _ReleaseService_GetBudget_Handler,
+		},
+		{
+			MethodName: "GetCatalogue",
+			Handler:    _ReleaseService_GetCatalogue_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
