@@ -14,9 +14,10 @@
 // # Unit and neighbours
 //
 // Two inputs are neighbours if one is the other with one contributor's whole
-// vector added or removed. In this hub a contributor is a household on one
-// UTC day, all its usage points together, and the vector is that day's energy
-// in Wh by interval, so the unit of protection is the household-day. An absent
+// vector added or removed. In this hub a contributor is a household over the
+// days of one release, all its usage points together, and the vector is made of
+// its energy in Wh by interval; what one of its days can change is bounded, too
+// (package release, PRODUCTS.md). An absent
 // household is the zero vector, so neighbouring sums of clipped vectors differ
 // by a vector of norm at most C: the sensitivity is C. Someone who would
 // rather compare two arbitrary days of the same household (replace-one)

@@ -113,52 +113,6 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrCatalogue, fmt.Errorf(format, args...))
 }
 
-// DefaultCatalogue spends at most ρ = 1.0 a year: mean weekday and weekend curves of a
-// month for every level, a day's curve for the upper ones, a week's energy, and a
-// month's count, histogram, quantiles and peak times. What is left of the year pays
-// for attempts that a crash wasted.
-//
-// Clip norms follow from a public consideration, not from private data: a home that
-// draws 1 kW all day has a norm of 3.5 kWh (0.5 kWh × √48), one that heats with 3.5 kW
-// 12 kWh; the larger a group, the less noise counts against what clipping takes away,
-// and the less is clipped.
-func DefaultCatalogue() Catalogue {
-	levels := func(region, substation, feeder dp.Rho, clips ...int64) []LevelPlan {
-		l := []LevelPlan{{Kind: "region", Rho: region}, {Kind: "substation", Rho: substation}, {Kind: "feeder", Rho: feeder}}
-		for i, c := range clips {
-			l[i].ClipWh = c
-		}
-		return slices.DeleteFunc(l, func(l LevelPlan) bool { return l.Rho == 0 })
-	}
-	edges := []int64{0, 1000, 1500, 2000, 3000, 4000, 5000, 6000, 8000, 10_000, 12_000, 15_000, 20_000, 25_000, 30_000, 40_000, 60_000, 100_000}
-	product := func(name string, kind Kind, span Span, days Weekdays, levels []LevelPlan) Product {
-		p := Product{Name: name, Kind: kind, Register: meter.ActiveImport, Span: span, Days: days, Levels: levels}
-		switch kind {
-		case Curve:
-			p.IntervalSeconds = 1800
-		case PeakTime:
-			p.IntervalSeconds = 3600
-		case Histogram, Quantiles:
-			p.EdgesWh = edges
-		case Energy, Households, Live:
-		}
-		return p
-	}
-	return Catalogue{
-		YearlyCap: dp.RhoUnit, DailyCap: dp.RhoUnit / 20, Delta: "1e-6", Watermark: 36 * time.Hour,
-		Products: []Product{
-			product("day-curve", Curve, Day, AllDays, levels(350_000, 150_000, 0, 12_000, 8_000)),
-			product("weekday-curve", Curve, Month, Workdays, levels(2_000_000, 5_000_000, 13_000_000, 10_000, 6_000, 3_000)),
-			product("weekend-curve", Curve, Month, Weekend, levels(2_000_000, 5_000_000, 13_000_000, 10_000, 6_000, 3_000)),
-			product("week-energy", Energy, Week, AllDays, levels(200_000, 500_000, 1_300_000, 60_000, 40_000, 25_000)),
-			product("month-households", Households, Month, AllDays, levels(100_000, 300_000, 600_000)),
-			product("month-histogram", Histogram, Month, AllDays, levels(500_000, 1_000_000, 1_500_000)),
-			product("month-quantiles", Quantiles, Month, AllDays, levels(500_000, 1_500_000, 2_000_000)),
-			product("month-peak-time", PeakTime, Month, AllDays, levels(500_000, 1_500_000, 0)),
-		},
-	}
-}
-
 // IsZero reports whether nothing of the catalogue is set.
 func (c Catalogue) IsZero() bool {
 	return len(c.Products) == 0 && c.YearlyCap == 0 && c.DailyCap == 0 && c.Delta == "" && c.Watermark == 0 && len(c.Tariffs) == 0
