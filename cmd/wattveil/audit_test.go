@@ -34,8 +34,16 @@ type audited struct {
 
 func newAudited(t *testing.T) *audited {
 	t.Helper()
-	a := &audited{t: t, dir: t.TempDir()}
-	a.store = "sqlite:" + filepath.Join(a.dir, "hub.db")
+	return newAuditedOn(t, "")
+}
+
+// newAuditedOn makes one on a store, SQLite if none is named.
+func newAuditedOn(t *testing.T, store string) *audited {
+	t.Helper()
+	a := &audited{t: t, dir: t.TempDir(), store: store}
+	if store == "" {
+		a.store = "sqlite:" + filepath.Join(a.dir, "hub.db")
+	}
 	rig, err := startRig(t.Context(), rigConfig{Dir: a.dir, Store: a.store, Start: demoStart, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,9 +17,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -148,24 +145,11 @@ func newLedgerCrash(t *testing.T, store string) *ledgerCrash {
 // client connects a caller to whatever hub is up.
 func (k *ledgerCrash) client(t *testing.T, kind, id string) *grpc.ClientConn {
 	t.Helper()
-	c, err := k.site.ca.client(kind, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.ServerName = "localhost"
-	conn, err := grpc.NewClient("passthrough:///hub", grpc.WithTransportCredentials(credentials.NewTLS(c)),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			k.mu.Lock()
-			addr := k.grpc
-			k.mu.Unlock()
-			return new(net.Dialer).DialContext(ctx, "tcp", addr)
-		}),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond}, MinConnectTimeout: 2 * time.Second}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn
+	return k.site.follow(t, kind, id, func() string {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return k.grpc
+	})
 }
 
 // fill sends a day of readings of every home.

@@ -17,7 +17,7 @@ import (
 // "wattveil": that it is killed, signalled and started again is what many of
 // these tests are about.
 func TestMain(m *testing.M) {
-	testscript.Main(suite{m}, map[string]func(){"wattveil": asProgram})
+	testscript.Main(suite{m}, map[string]func(){"wattveil": asProgram, "wattveil-clocked": asClockedHub})
 }
 
 type suite struct{ m *testing.M }
@@ -32,13 +32,18 @@ const lifelineVariable = "WATTVEIL_TEST_LIFELINE"
 // asProgram is the program in a process of its own. One that would run for ever
 // must not outlive the tests, however they end.
 func asProgram() {
+	hangOn()
+	main()
+}
+
+// hangOn ends this process when the test binary that started it ends.
+func hangOn() {
 	if os.Getenv(lifelineVariable) != "" {
 		go func() {
 			_, _ = io.ReadAll(os.NewFile(3, "lifeline"))
 			os.Exit(3)
 		}()
 	}
-	main()
 }
 
 // wattveil runs the program inside the test, so that coverage and the race

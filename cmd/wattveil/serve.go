@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -32,30 +35,49 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := store.Open(cmd.Context(), cfg.Store, store.Options{})
+			hub, closeHub, err := openHub(cmd.Context(), cfg, time.Now, log)
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			wrapper, closeKeys, err := openKeys(cfg.Keys)
-			if err != nil {
-				return err
-			}
-			defer closeKeys()
-			hub, err := server.New(cmd.Context(), cfg, server.Deps{Store: s, Keys: wrapper, Clock: time.Now, Random: rand.Reader, Log: log})
-			if err != nil {
-				return err
-			}
-			defer hub.Close()
-			fmt.Fprintf(cmd.OutOrStdout(), "gRPC %s\nHTTP %s\n", hub.GRPCAddr(), hub.HTTPAddr())
-			for key := range strings.Lines(hub.VerifierKey()) {
-				fmt.Fprintf(cmd.OutOrStdout(), "ledger %s\n", strings.TrimSpace(key))
-			}
+			defer closeHub()
+			announce(cmd.OutOrStdout(), hub)
 			return hub.Serve(cmd.Context())
 		},
 	}
 	configFlag(cmd, &path)
 	return cmd
+}
+
+// openHub opens what a configuration names, and makes the hub over it.
+func openHub(ctx context.Context, cfg server.Config, clock func() time.Time, log *slog.Logger) (*server.Hub, func(), error) {
+	s, err := store.Open(ctx, cfg.Store, store.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	wrapper, closeKeys, err := openKeys(cfg.Keys)
+	if err != nil {
+		_ = s.Close()
+		return nil, nil, err
+	}
+	hub, err := server.New(ctx, cfg, server.Deps{Store: s, Keys: wrapper, Clock: clock, Random: rand.Reader, Log: log})
+	if err != nil {
+		closeKeys()
+		_ = s.Close()
+		return nil, nil, err
+	}
+	return hub, func() {
+		hub.Close()
+		closeKeys()
+		_ = s.Close()
+	}, nil
+}
+
+// announce says where a hub listens, and by what keys its ledger is verified.
+func announce(w io.Writer, hub *server.Hub) {
+	fmt.Fprintf(w, "gRPC %s\nHTTP %s\n", hub.GRPCAddr(), hub.HTTPAddr())
+	for key := range strings.Lines(hub.VerifierKey()) {
+		fmt.Fprintf(w, "ledger %s\n", strings.TrimSpace(key))
+	}
 }
 
 func migrateCommand() *cobra.Command {

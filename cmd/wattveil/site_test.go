@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +17,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/wattveil/wattveil/meter"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
@@ -82,12 +87,19 @@ type hubProcess struct {
 	ready    chan struct{} // closed when the three are known
 	ended    chan struct{} // closed when the process has ended
 	result   error         // of the process; read after ended
-	log      string
+
+	turned, tended chan string // what a clocked hub says of its clock
+	log            string
 }
 
 // launch starts a hub and does not wait for it.
 func (s *site) launch() (*hubProcess, error) {
-	h := &hubProcess{ready: make(chan struct{}), ended: make(chan struct{}), log: s.path("hub.log")}
+	return s.run(exec.Command("wattveil", "serve", "--config", s.path("hub.yaml"), "--log", "info"))
+}
+
+// run runs a hub that says of itself what serve says.
+func (s *site) run(cmd *exec.Cmd) (*hubProcess, error) {
+	h := &hubProcess{cmd: cmd, ready: make(chan struct{}), ended: make(chan struct{}), turned: make(chan string, 1), tended: make(chan string, 1), log: s.path("hub.log")}
 	log, err := os.OpenFile(h.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -99,7 +111,6 @@ func (s *site) launch() (*hubProcess, error) {
 	}
 	defer read.Close()
 	h.lifeline = write
-	h.cmd = exec.Command("wattveil", "serve", "--config", s.path("hub.yaml"), "--log", "info")
 	h.cmd.Env = append(os.Environ(), lifelineVariable+"=3")
 	h.cmd.ExtraFiles = []*os.File{read}
 	h.cmd.Stderr = log
@@ -121,7 +132,16 @@ func (h *hubProcess) listen(stdout io.Reader) {
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		what, value, _ := strings.Cut(lines.Text(), " ")
 		first := said[what] == ""
-		if said[what] = value; what != "ledger" {
+		said[what] = value
+		switch what {
+		case "turned":
+			h.turned <- value
+			continue
+		case "tended":
+			h.tended <- value
+			continue
+		case "ledger":
+		default:
 			continue
 		}
 		if first { // Ed25519; ML-DSA-44 follows
@@ -189,6 +209,27 @@ func (s *site) start(t *testing.T) *hubProcess {
 		t.Fatal(err)
 	}
 	return h
+}
+
+// follow connects a caller to whatever hub is up, at the address that it has when it is
+// looked for, until the test ends.
+func (s *site) follow(t *testing.T, kind, id string, addr func() string) *grpc.ClientConn {
+	t.Helper()
+	c, err := s.ca.client(kind, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.ServerName = "localhost"
+	conn, err := grpc.NewClient("passthrough:///hub", grpc.WithTransportCredentials(credentials.NewTLS(c)),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr())
+		}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond}, MinConnectTimeout: 2 * time.Second}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
 }
 
 // register tells a hub of usage points, each the home of a household of its
