@@ -254,7 +254,7 @@ func (c *spanCrash) await(t *testing.T, ends bool) {
 	t.Helper()
 	left := 1
 	if ends {
-		left = ledgerKills()
+		left = kills()
 	}
 	if testing.Short() && !ends {
 		left = 0
