@@ -77,9 +77,14 @@ const loudness = 1_000_000_000
 func loudCatalogue() release.Catalogue {
 	c := release.DefaultCatalogue()
 	c.YearlyCap, c.DailyCap = math.MaxInt64, math.MaxInt64
-	for _, p := range c.Products {
-		for i := range p.Levels {
-			p.Levels[i].Rho *= loudness
+	for i := range c.Products {
+		p := &c.Products[i]
+		p.Basis = nil // raw integers are sums of Wh
+		for l := range p.Levels {
+			p.Levels[l].Rho *= loudness
+			if p.Kind == release.Curve {
+				p.Levels[l].ClipWh, p.Levels[l].Bias = 10_000, nil
+			}
 		}
 	}
 	return c
