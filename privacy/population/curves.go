@@ -52,3 +52,28 @@ func (c Curves) All() iter.Seq2[int, []int64] {
 		}
 	}
 }
+
+// Span is the mean curve of every household over some days, as Curves, and those days
+// themselves. Safe for concurrent use.
+type Span struct {
+	Curves
+	population *Population
+	days       int
+}
+
+// Days is how many days there are.
+func (s Span) Days() int { return s.days }
+
+// FillDays writes a household's days into wh, one after the other, in Wh. It panics like
+// an index if there is no such household or wh does not hold 48 values a day.
+func (s Span) FillDays(household int, wh []int64) {
+	if household < 0 || household >= s.households {
+		panic("population: no such household")
+	}
+	if len(wh) != s.days*Intervals {
+		panic("population: a day has 48 values")
+	}
+	clear(wh)
+	h := s.population.household(household)
+	h.each(0, s.days, func(d draws, day int) { h.addDay(d, wh[day*Intervals:][:Intervals]) })
+}

@@ -59,6 +59,11 @@ func (p *Population) Mean(days int) Curves {
 	return p.curves(0, days)
 }
 
+// Span is the same days as [Population.Mean], one by one.
+func (p *Population) Span(days int) Span {
+	return Span{Curves: p.Mean(days), population: p, days: days}
+}
+
 func (p *Population) curves(first uint64, days int) Curves {
 	return Curves{households: p.households, fill: func(household int, wh []int64) {
 		h := p.household(household)

@@ -117,6 +117,26 @@ func TestMeanIsOfTheDays(t *testing.T) {
 	}
 }
 
+// Catches days of a span that Day does not show, and what an earlier household left in
+// the slice.
+func TestSpanIsTheDays(t *testing.T) {
+	const days = 3
+	p := generate(t, population.Default(), 1, 50)
+	span := p.Span(days)
+	wh := make([]int64, days*population.Intervals)
+	for household := range span.Households() {
+		span.FillDays(household, wh)
+		for day := range span.Days() {
+			if got := wh[day*population.Intervals:][:population.Intervals]; !slices.Equal(got, curve(p.Day(day), household)) {
+				t.Fatalf("household %d, day %d: %v", household, day, got)
+			}
+		}
+		if !slices.Equal(curve(span.Curves, household), curve(p.Mean(days), household)) {
+			t.Fatalf("household %d has another mean", household)
+		}
+	}
+}
+
 // Catches a model that is taken for another one: outside its range, reversed, or
 // not a number. The zero Model is a forgotten one.
 func TestGenerateRefuses(t *testing.T) {
@@ -156,6 +176,12 @@ func TestMistakesPanic(t *testing.T) {
 		"day -1":       func() { p.Day(-1) },
 		"no days":      func() { p.Mean(0) },
 		"no curves":    func() { population.Curves{}.Fill(0, wh) },
+
+		"days of household -1": func() { p.Span(1).FillDays(-1, wh) },
+		"days of household 10": func() { p.Span(1).FillDays(10, wh) },
+		"47 values of a day":   func() { p.Span(1).FillDays(0, wh[1:]) },
+		"one day of two":       func() { p.Span(2).FillDays(0, wh) },
+		"days of nobody":       func() { population.Span{}.FillDays(0, nil) },
 	} {
 		func() {
 			defer func() {

@@ -83,19 +83,24 @@ func (p *Population) household(number int) *household {
 
 // days fills wh with the mean of some days, rounded.
 func (h *household) days(first uint64, days int, wh []int64) {
-	s := stream(h.population.people, h.number, traitBlocks+first*dayBlocks)
-	d := make(draws, 2*dayDraws)
 	clear(wh)
-	for range days {
-		d.read(s)
-		h.addDay(d, wh)
-	}
+	h.each(first, days, func(d draws, _ int) { h.addDay(d, wh) })
 	if days == 1 {
 		return
 	}
 	n := int64(days)
 	for i := range wh {
 		wh[i] = (wh[i] + n/2) / n
+	}
+}
+
+// each draws some days.
+func (h *household) each(first uint64, days int, use func(d draws, day int)) {
+	s := stream(h.population.people, h.number, traitBlocks+first*dayBlocks)
+	d := make(draws, 2*dayDraws)
+	for day := range days {
+		d.read(s)
+		use(d, day)
 	}
 }
 
