@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wattveil/wattveil/privacy/dp"
+	"github.com/wattveil/wattveil/privacy/dp/estimate"
 	"github.com/wattveil/wattveil/privacy/plan"
 	"github.com/wattveil/wattveil/privacy/population"
 )
@@ -23,24 +24,44 @@ type planReport struct {
 	Source   string          `json:"reference"`
 }
 
+// plannedReport is a product in the words of a hub's catalogue of products, which it can
+// be pasted into: basis, and by level rho, clip_wh and bias.
 type plannedReport struct {
 	Product string         `json:"product"`
+	Unit    string         `json:"privacy_unit"`
+	Days    int            `json:"days"`
+	Grid    int            `json:"interval_seconds"`
+	Basis   plannedBasis   `json:"basis"`
 	Levels  []plannedLevel `json:"levels"`
 }
 
-type plannedLevel struct {
-	Homes    int     `json:"homes"`
-	RhoNano  uint64  `json:"rho_nano"`
-	ClipWh   float64 `json:"clip_wh"`
-	SigmaWh  float64 `json:"sigma_wh"` // of a coefficient of weight one
-	RMSE     float64 `json:"rmse_percent"`
-	Baseline float64 `json:"baseline_percent"`
-	Says     bool    `json:"says_more_than_baseline"`
+// plannedBasis is a weighted DCT as dp.NewBasis takes it.
+type plannedBasis struct {
+	Weights   []uint64 `json:"weights"` // in units of 2^-16, the least is 1
+	Precision uint     `json:"precision"`
+	Shift     uint     `json:"shift"`
 }
 
-// splits of a budget over levels that are tried where none is given: parts for the
-// region, then less for each level the nearer to it.
-var splits = [][]float64{{1, 1, 1, 1, 1, 1, 1, 1}, {1, 1.5, 3, 6, 12, 24, 48, 96}, {1, 2, 3, 5, 8, 13, 21, 34}, {1, 1, 2, 6, 12, 24, 48, 96}}
+type plannedLevel struct {
+	Homes      int         `json:"homes"`
+	Rho        dp.Rho      `json:"rho"`
+	RhoNano    uint64      `json:"rho_nano"`
+	ClipWh     int64       `json:"clip_wh"`  // of the mean day, in Wh of the coefficient of the least weight
+	SigmaWh    float64     `json:"sigma_wh"` // of such a coefficient
+	Bias       plannedBias `json:"bias"`
+	BiasSource string      `json:"bias_source"`
+	RMSE       float64     `json:"rmse_percent"`
+	Baseline   float64     `json:"baseline_percent"`
+	Says       bool        `json:"says_more_than_baseline"`
+}
+
+// plannedBias is how far estimates are off on the reference, noise left out, in parts
+// per million of a node's mean load: the mean over nodes and intervals, and the standard
+// deviation from it over nodes, intervals and populations.
+type plannedBias struct {
+	MeanPPM   int64 `json:"mean_ppm"`
+	SpreadPPM int64 `json:"spread_ppm"`
+}
 
 func privacyPlanCommand() *cobra.Command {
 	var sizes, split, rho, folder string
@@ -50,7 +71,11 @@ func privacyPlanCommand() *cobra.Command {
 		Long: "What error to expect of a day's curve and of a mean curve over 20 days, on each level of a tree, if RHO is spent on it:\n" +
 			"root mean square over nodes and half-hours, in percent of the level's mean load, beside what anybody knows without the\n" +
 			"release, the region's curve in equal parts. A level that would say less than that is marked. Norms, weights and the\n" +
-			"split of RHO are planned on a public reference, never on private data.",
+			"split of RHO are planned on a public reference, never on private data: of all splits the one whose errors have the least\n" +
+			"sum of square roots.\n\n" +
+			"RHO is the price of one release for one household on one day; of a mean it is that of the household's whole span, and\n" +
+			"of any one household-day of it: each day is clipped, and the mean again, and the noise is for both.\n\n" +
+			"With --json it prints what a hub's catalogue of products needs: basis, and by level rho, clip norm and bias.",
 		Example: "  wattveil privacy plan --rho 0.028\n  wattveil privacy plan --rho 0.5 --homes 40000,4000,200 --split 1,2,4",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -62,18 +87,16 @@ func privacyPlanCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("--homes: %w", err)
 			}
-			tried := splits
+			if homes[0]/homes[len(homes)-1] > plan.MaxNodes {
+				return fmt.Errorf("--homes: the last level may have at most %d nodes", plan.MaxNodes)
+			}
+			var parts []int
 			if split != "" {
-				parts, err := numbers(split)
-				if err != nil || len(parts) != len(homes) {
+				if parts, err = numbers(split); err != nil || len(parts) != len(homes) {
 					return fmt.Errorf("--split needs a part for each level of --homes")
 				}
-				tried = [][]float64{nil}
-				for _, p := range parts {
-					tried[0] = append(tried[0], float64(p))
-				}
 			}
-			report, err := planFor(cmd.ErrOrStderr(), budget, homes, tried, folder)
+			report, err := planFor(cmd.ErrOrStderr(), budget, homes, parts, folder)
 			if err != nil {
 				return err
 			}
@@ -85,7 +108,7 @@ func privacyPlanCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&rho, "rho", "", "what the release may cost a household, over all levels")
 	cmd.Flags().StringVar(&sizes, "homes", "100000,10000,1000,100", "homes below a node of each level, the region first; each divides the one before")
-	cmd.Flags().StringVar(&split, "split", "", "parts of RHO for the levels, such as 1,1,2,6 (default: the best of several)")
+	cmd.Flags().StringVar(&split, "split", "", "parts of RHO for the levels, such as 1,1,2,6 (default: the best one, which is searched for)")
 	cmd.Flags().StringVar(&folder, "reference", "", "folder with a public reference population (default: generated)")
 	if err := cmd.MarkFlagRequired("rho"); err != nil {
 		panic(err) // the flag was defined above
@@ -93,21 +116,24 @@ func privacyPlanCommand() *cobra.Command {
 	return cmd
 }
 
-// maxPlanned bounds the homes of a plan, and with them its memory and time.
-const maxPlanned = 1_000_000
+// Bounds of a plan, and with them of its memory and time.
+const (
+	maxPlanned       = 1_000_000 // homes
+	maxPlannedLevels = 8
+)
 
 func numbers(list string) (ns []int, err error) {
 	for word := range strings.SplitSeq(list, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(word))
-		if err != nil || n < 1 || n > maxPlanned || len(ns) == len(splits[0]) {
-			return nil, fmt.Errorf("whole numbers from 1 to %d, at most %d of them", maxPlanned, len(splits[0]))
+		if err != nil || n < 1 || n > maxPlanned || len(ns) == maxPlannedLevels {
+			return nil, fmt.Errorf("whole numbers from 1 to %d, at most %d of them", maxPlanned, maxPlannedLevels)
 		}
 		ns = append(ns, n)
 	}
 	return ns, nil
 }
 
-func planFor(progress io.Writer, budget dp.Rho, homes []int, tried [][]float64, folder string) (*planReport, error) {
+func planFor(progress io.Writer, budget dp.Rho, homes, parts []int, folder string) (*planReport, error) {
 	epsilon, err := dp.Epsilon(budget, budgetDelta)
 	if err != nil {
 		return nil, fmt.Errorf("stating epsilon: %w", err)
@@ -116,7 +142,7 @@ func planFor(progress io.Writer, budget dp.Rho, homes []int, tried [][]float64, 
 	var reference views
 	if folder != "" {
 		report.Source = "a folder"
-		if reference, err = readViews(folder, population.Reference); err != nil {
+		if reference, err = readViews(folder, population.Reference, maxPlanned); err != nil {
 			return nil, err
 		}
 	} else if reference, err = modelViews(homes[0]); err != nil {
@@ -126,19 +152,31 @@ func planFor(progress io.Writer, budget dp.Rho, homes []int, tried [][]float64, 
 		name    string
 		product plan.Product
 		from    held
-	}{{"one_day", plan.Day, reference.day}, {"mean20", plan.Mean, reference.mean}} {
+	}{{dayView, plan.Day, reference.day}, {meanView, population.MeanDays, reference.mean}} {
 		fmt.Fprintf(progress, "planning %s\n", p.name)
 		study, err := plan.NewStudy(p.from, p.product, homes)
 		if err != nil {
 			return nil, err
 		}
-		best, err := bestDesign(study, budget, tried, len(homes))
+		design, err := designFor(study, budget, parts)
 		if err != nil {
 			return nil, err
 		}
-		report.Products = append(report.Products, planned(p.name, best))
+		report.Products = append(report.Products, planned(p.name, design))
 	}
 	return report, nil
+}
+
+// designFor splits a budget by the given parts, or finds the best ones.
+func designFor(study *plan.Study, budget dp.Rho, parts []int) (*plan.Design, error) {
+	if parts == nil {
+		return study.Best(budget)
+	}
+	d, err := study.Design(plan.Divide(budget, parts))
+	if err == nil && d.Levels[0].Load == 0 {
+		return nil, plan.ErrLoad
+	}
+	return d, err
 }
 
 // modelViews is a reference that is the same at every run: a plan is public, and so is
@@ -157,47 +195,19 @@ func modelViews(households int) (v views, err error) {
 	return v, nil
 }
 
-// bestDesign is that of the least error, as the levels' geometric mean.
-func bestDesign(study *plan.Study, budget dp.Rho, tried [][]float64, levels int) (best *plan.Design, err error) {
-	least := math.Inf(1)
-	for _, parts := range tried {
-		d, err := study.Design(divide(budget, parts[:levels]))
-		if err != nil {
-			return nil, err
-		}
-		total := 0.0
-		for i := range d.Levels {
-			total += math.Log(d.Expected(i))
-		}
-		if total < least {
-			best, least = d, total
-		}
-	}
-	return best, nil
-}
-
-// divide splits a budget by parts, and gives what rounding leaves to the last level.
-func divide(budget dp.Rho, parts []float64) []dp.Rho {
-	sum := 0.0
-	for _, p := range parts {
-		sum += p
-	}
-	rhos, left := make([]dp.Rho, len(parts)), budget
-	for i, p := range parts[:len(parts)-1] {
-		rhos[i] = min(left, dp.Rho(float64(budget)*p/sum))
-		left -= rhos[i]
-	}
-	rhos[len(parts)-1] = left
-	return rhos
-}
-
 func planned(name string, d *plan.Design) plannedReport {
-	r := plannedReport{Product: name}
+	r := plannedReport{
+		Product: name, Unit: units[name], Days: int(d.Product), Grid: 86_400 / plan.Intervals,
+		Basis: plannedBasis{Weights: d.Basis.Weights(), Precision: d.Basis.Precision(), Shift: d.Basis.Shift()},
+	}
 	for i, l := range d.Levels {
 		sigma2, _ := l.Variance.Rat().Float64()
+		mean, spread := d.StatedBias(i)
 		level := plannedLevel{
-			Homes: l.Size, RhoNano: uint64(l.Rho), ClipWh: l.ClipWh(), SigmaWh: plan.Wh(math.Sqrt(sigma2)),
-			RMSE: 100 * d.Expected(i), Baseline: 100 * l.Baseline,
+			Homes: l.Size, Rho: l.Rho, RhoNano: uint64(l.Rho), ClipWh: l.ClipWh, SigmaWh: d.Wh(math.Sqrt(sigma2)),
+			Bias:       plannedBias{MeanPPM: int64(math.Round(1e6 * mean)), SpreadPPM: int64(math.Ceil(1e6 * spread))},
+			BiasSource: string(estimate.PublicReference),
+			RMSE:       100 * d.Expected(i), Baseline: 100 * l.Baseline,
 		}
 		level.Says = i == 0 || level.RMSE < level.Baseline
 		r.Levels = append(r.Levels, level)
@@ -209,9 +219,9 @@ func (r *planReport) print(w io.Writer) error {
 	var s strings.Builder
 	fmt.Fprintf(&s, "ρ = %s for a release (ε = %.2f at δ = %s); reference: %s\n", dp.Rho(r.RhoNano), r.Epsilon, r.Delta, r.Source)
 	for _, p := range r.Products {
-		fmt.Fprintf(&s, "%s\n", p.Product)
+		fmt.Fprintf(&s, "%s: what it costs %s\n", p.Product, p.Unit)
 		for _, l := range p.Levels {
-			fmt.Fprintf(&s, "  nodes of %6d homes: error %6.2f %%, without the release %6.2f %%   (ρ = %s, C = %.1f kWh)", l.Homes, l.RMSE, l.Baseline, dp.Rho(l.RhoNano), l.ClipWh/1000)
+			fmt.Fprintf(&s, "  nodes of %6d homes: error %6.2f %%, without the release %6.2f %%   (ρ = %s, C = %.1f kWh)", l.Homes, l.RMSE, l.Baseline, l.Rho, float64(l.ClipWh)/1000)
 			if !l.Says {
 				s.WriteString("   SAYS NOTHING that the region does not")
 			}

@@ -30,3 +30,38 @@ func PerUnit(d *Design) float64 {
 	}
 	return sum
 }
+
+// Off is how far a design's estimates of a population are off without noise, in Wh, by
+// level, node and interval.
+func Off(d *Design, population Source) ([][]float64, error) {
+	m, err := d.measure(population)
+	if err != nil {
+		return nil, err
+	}
+	t, err := d.gather(m, 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.estimate(); err != nil {
+		return nil, err
+	}
+	var off [][]float64
+	for i := range d.Levels {
+		var level []float64
+		for at := t.nodes[i] * Intervals; at < t.nodes[i+1]*Intervals; at++ {
+			level = append(level, t.fitted[at]-t.truth[at])
+		}
+		off = append(off, level)
+	}
+	return off, nil
+}
+
+// Sums are what a design measures of a population before the noise, by level: of the
+// finest nodes, in lattice units.
+func Sums(d *Design, population Source) ([][]int64, error) {
+	m, err := d.measure(population)
+	if err != nil {
+		return nil, err
+	}
+	return m.sums, nil
+}

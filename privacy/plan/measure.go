@@ -7,7 +7,7 @@ import (
 )
 
 // measured is a population clipped for every level and added up below the finest
-// nodes, from which the sums of all nodes are gathered.
+// nodes, from which the sums of all nodes are gathered. All is of the sum over days.
 type measured struct {
 	truth []int64   // in Wh, by finest node
 	sums  [][]int64 // of each level's clip, in lattice units, by finest node
@@ -21,18 +21,18 @@ func (d *Design) measure(population Source) (*measured, error) {
 	if err := checkTree(population.Households(), sizes); err != nil {
 		return nil, err
 	}
+	r, err := d.Product.reads(population, d.Basis, d.share())
+	if err != nil {
+		return nil, err
+	}
 	finest := sizes[len(sizes)-1]
 	n := sizes[0] / finest * Intervals
-	m := &measured{truth: make([]int64, n), sums: make([][]int64, len(sizes))}
-	for i := range m.sums {
-		m.sums[i] = make([]int64, n)
-	}
-	wh, z := make([]int64, Intervals), make([]int64, Intervals)
+	m := &measured{truth: make([]int64, n), sums: rows(len(sizes), n)}
+	z := make([]int64, Intervals)
 	for h := range population.Households() {
-		population.Fill(h, wh)
-		whole, err := d.Basis.Measure(wh)
+		wh, whole, err := r.read(h)
 		if err != nil {
-			return nil, fmt.Errorf("measuring a household: %w", err)
+			return nil, err
 		}
 		at := h / finest * Intervals
 		if err := dp.Add(m.truth[at:at+Intervals], wh); err != nil {
@@ -49,6 +49,16 @@ func (d *Design) measure(population Source) (*measured, error) {
 		}
 	}
 	return m, nil
+}
+
+// share is what a day is clipped to before it joins its household's sum: the least of
+// the levels' norms, so that one running sum serves all.
+func (d *Design) share() int64 {
+	share := d.Levels[0].Clip
+	for _, l := range d.Levels {
+		share = min(share, l.Clip)
+	}
+	return share
 }
 
 // gather adds the finest nodes up to all others. They are taken in steps of stride
@@ -69,7 +79,7 @@ func (d *Design) gather(m *measured, stride int) (*trial, error) {
 				return nil, fmt.Errorf("adding a node: %w", err)
 			}
 			for j, v := range m.truth[from : from+Intervals] {
-				t.truth[at+j] += float64(v)
+				t.truth[at+j] += float64(v) / d.Days()
 			}
 		}
 	}

@@ -27,16 +27,19 @@ type Outcome struct {
 type trial struct {
 	d       *Design
 	nodes   []int     // first node of each level in the rows below
-	truth   []float64 // in Wh
-	sums    []int64   // clipped, in lattice units
+	truth   []float64 // in Wh of the mean day
+	sums    []int64   // clipped, in lattice units, over all days
 	tree    *estimate.Tree
-	raw     []float64 // in Wh, before
-	fitted  []float64 // in Wh
+	raw     []float64 // in Wh of the mean day, before
+	fitted  []float64 // in Wh of the mean day
 	byLevel []int     // level of a node
 }
 
 // Try measures a population as a hub would, noise included, and compares what can be
-// made of that with the truth. The population must have the households of the design.
+// made of that with the truth. The population must have the households of the design. If
+// it is a [Span] its days pass their clip; of means alone the second clip is tried, with
+// the noise of both. It returns [ErrTree] or [ErrDays], or what is wrong with the
+// population for package dp.
 func (d *Design) Try(population Source) ([]Outcome, error) {
 	t, err := d.noisy(population)
 	if err != nil {
@@ -103,12 +106,18 @@ func (t *trial) fit(c estimate.Curves) (*estimate.Estimates, error) {
 	return aligned.LeastSquares(), nil
 }
 
-// estimate makes the measurements add up, and energy of them.
-func (t *trial) estimate() error {
+// curves are the measurements as package estimate takes them.
+func (t *trial) curves() estimate.Curves {
 	c := estimate.Curves{Intervals: Intervals, Values: make([]float64, len(t.sums))}
 	for i, v := range t.sums {
 		c.Values[i] = float64(v)
 	}
+	return c
+}
+
+// estimate makes the measurements add up, and energy of them.
+func (t *trial) estimate() error {
+	c := t.curves()
 	fitted, err := t.fit(c)
 	if err != nil {
 		return err
@@ -120,19 +129,21 @@ func (t *trial) estimate() error {
 	return err
 }
 
-// energy turns curves of coefficients into Wh.
+// energy turns curves of coefficients into Wh of the mean day.
 func (t *trial) energy(c estimate.Curves) ([]float64, error) {
 	out := make([]float64, 0, len(c.Values))
 	z := make([]int64, Intervals)
 	for node := range len(c.Values) / Intervals {
 		for j, v := range c.Node(node) {
-			z[j] = int64(math.Round(v)) // a sixteenth of a Wh
+			z[j] = int64(math.Round(v)) // a sixteenth of a Wh, over all days
 		}
 		wh, err := t.d.inverse.Energy(z)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, wh...)
+		for _, v := range wh {
+			out = append(out, v/t.d.Days())
+		}
 	}
 	return out, nil
 }
@@ -142,18 +153,13 @@ func (t *trial) errors() []Outcome {
 	var outcomes []Outcome
 	for i, l := range t.d.Levels {
 		o := Outcome{Size: l.Size}
+		o.Load, o.Baseline = t.baseline(i)
 		n := float64((t.nodes[i+1] - t.nodes[i]) * Intervals)
-		part := float64(l.Size) / float64(t.d.Levels[0].Size)
 		for at := t.nodes[i] * Intervals; at < t.nodes[i+1]*Intervals; at++ {
-			truth := t.truth[at]
-			o.Load += truth / n
-			o.RMSE += square(t.fitted[at] - truth)
-			o.Raw += square(t.raw[at] - truth)
-			o.Baseline += square(t.truth[at%Intervals]*part - truth)
+			o.RMSE += square(t.fitted[at]-t.truth[at]) / n
+			o.Raw += square(t.raw[at]-t.truth[at]) / n
 		}
-		for _, e := range []*float64{&o.RMSE, &o.Raw, &o.Baseline} {
-			*e = math.Sqrt(*e/n) / o.Load
-		}
+		o.RMSE, o.Raw = math.Sqrt(o.RMSE)/o.Load, math.Sqrt(o.Raw)/o.Load
 		outcomes = append(outcomes, o)
 	}
 	return outcomes
@@ -178,5 +184,3 @@ func (t *trial) cover(outcomes []Outcome) error {
 	}
 	return nil
 }
-
-func square(x float64) float64 { return x * x }

@@ -51,7 +51,11 @@ func (p *Population) Sample() Sample {
 // fs.ErrNotExist.
 //
 // Values over [Cap] are let through: the folder was drawn without one.
-func Read(dir string, draw Draw) (Sample, error) {
+func Read(dir string, draw Draw) (Sample, error) { return ReadUpTo(dir, draw, MaxHouseholds) }
+
+// ReadUpTo is Read for whoever has memory for fewer households: more than most are
+// [ErrSize], and no more than those are kept on the way.
+func ReadUpTo(dir string, draw Draw, most int) (Sample, error) {
 	if draw != Reference && draw != Private {
 		return Sample{}, fmt.Errorf("%w: %q", ErrDraw, string(draw))
 	}
@@ -60,11 +64,11 @@ func Read(dir string, draw Draw) (Sample, error) {
 		return Sample{}, fmt.Errorf("population: %w", err)
 	}
 	defer folder.Close()
-	day, err := readFile(folder, string(draw)+"-day.u16le.gz")
+	day, err := readFile(folder, string(draw)+"-day.u16le.gz", most)
 	if err != nil {
 		return Sample{}, err
 	}
-	mean, err := readFile(folder, string(draw)+"-mean20.u16le.gz")
+	mean, err := readFile(folder, string(draw)+"-mean20.u16le.gz", most)
 	if err != nil {
 		return Sample{}, err
 	}
@@ -74,13 +78,13 @@ func Read(dir string, draw Draw) (Sample, error) {
 	return Sample{Day: day, Mean: mean}, nil
 }
 
-func readFile(folder *os.Root, name string) (Curves, error) {
+func readFile(folder *os.Root, name string, most int) (Curves, error) {
 	f, err := folder.Open(name)
 	if err != nil {
 		return Curves{}, fmt.Errorf("population: %w", err)
 	}
 	defer f.Close()
-	c, err := ReadCurves(f)
+	c, err := readCurves(f, min(most, MaxHouseholds))
 	if err != nil {
 		return Curves{}, fmt.Errorf("%s: %w", name, err)
 	}

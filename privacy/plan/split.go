@@ -1,0 +1,142 @@
+package plan
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+
+	"github.com/wattveil/wattveil/privacy/dp"
+)
+
+// Divide splits a budget by parts, in whole nano-rho, and gives what rounding leaves to
+// the last one.
+func Divide(budget dp.Rho, parts []int) []dp.Rho {
+	sum := uint64(0)
+	for _, p := range parts {
+		sum += uint64(p)
+	}
+	rhos, left := make([]dp.Rho, len(parts)), budget
+	for i, p := range parts[:len(parts)-1] {
+		hi, lo := bits.Mul64(uint64(budget), uint64(p))
+		part, _ := bits.Div64(hi, lo, sum)
+		rhos[i] = dp.Rho(part)
+		left -= rhos[i]
+	}
+	rhos[len(parts)-1] = left
+	return rhos
+}
+
+// hundredths are the parts that a search moves from level to level, in ever smaller
+// steps.
+const hundredths = 100
+
+var steps = []int{16, 8, 4, 2, 1}
+
+// Split searches for the split of a budget over some levels, in hundredths, that scores
+// least. It begins with equal parts, and once more with half of the budget on the finest
+// level, whose noise is of use only once it is low; from there it moves along one pair
+// of levels after the other until no move helps. So it finds the same at every run. No
+// level is left without a part.
+func Split(levels int, score func(parts []int) (float64, error)) (best []int, err error) {
+	least := math.Inf(1)
+	for _, last := range []int{hundredths - hundredths/levels*(levels-1), hundredths / 2} {
+		parts := make([]int, levels)
+		for i := range levels - 1 {
+			parts[i] = (hundredths - last) / (levels - 1)
+		}
+		parts[levels-1] = hundredths
+		for _, part := range parts[:levels-1] {
+			parts[levels-1] -= part
+		}
+		reached, err := descend(parts, score)
+		if err != nil {
+			return nil, err
+		}
+		if best == nil || reached < least {
+			best, least = parts, reached
+		}
+	}
+	return best, nil
+}
+
+// descend moves parts from level to level until no move lowers the score, and returns
+// that.
+func descend(parts []int, score func(parts []int) (float64, error)) (float64, error) {
+	least, err := score(parts)
+	if err != nil {
+		return 0, err
+	}
+	// try moves a step along one pair, and says whether that was better.
+	try := func(from, to, step int) (bool, error) {
+		if from == to || parts[from] <= step {
+			return false, nil
+		}
+		parts[from], parts[to] = parts[from]-step, parts[to]+step
+		found, err := score(parts)
+		if err == nil && found < least {
+			least = found
+			return true, nil
+		}
+		parts[from], parts[to] = parts[from]+step, parts[to]-step
+		return false, err
+	}
+	for _, step := range steps {
+		for moved := true; moved; {
+			moved = false
+			for pair := range len(parts) * len(parts) {
+				better, err := try(pair/len(parts), pair%len(parts), step)
+				if err != nil {
+					return 0, err
+				}
+				moved = moved || better
+			}
+		}
+	}
+	return least, nil
+}
+
+// Score is what a split is judged by, from the levels' errors in parts of their loads:
+// the sum of their square roots. The plain sum sees little but the finest level, the sum
+// of logarithms gives up a level that is hard; this lies between.
+func Score(errors []float64) float64 {
+	sum := 0.0
+	for _, e := range errors {
+		sum += math.Sqrt(e)
+	}
+	return sum
+}
+
+// Best finds the split of a budget over the levels that has the least [Score] on the
+// reference, and returns its design. It returns [ErrRho] for a budget too small to
+// split, and [ErrLoad].
+func (s *Study) Best(budget dp.Rho) (*Design, error) {
+	if s.idle() {
+		return nil, ErrLoad
+	}
+	var best *Design
+	least := math.Inf(1)
+	_, err := Split(len(s.sizes), func(parts []int) (float64, error) {
+		d, err := s.Design(Divide(budget, parts))
+		if err != nil {
+			return 0, err
+		}
+		errors := make([]float64, len(d.Levels))
+		for i := range d.Levels {
+			errors[i] = d.Expected(i)
+		}
+		score := Score(errors)
+		if score < least {
+			best, least = d, score
+		}
+		return score, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return best, nil
+}
+
+// idle reports whether the reference uses nothing.
+func (s *Study) idle() bool {
+	return !slices.ContainsFunc(s.biases.truth, func(wh int64) bool { return wh != 0 })
+}
