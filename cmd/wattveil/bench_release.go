@@ -27,8 +27,9 @@ type benchRelease struct {
 	seed        string
 	google      string
 
-	drawn    [32]byte  // the seed of all populations that are generated
-	homeDays []float64 // household-days a second, of each round of a day's curve
+	drawn    [32]byte            // the seed of all populations that are generated
+	rhos     map[string][]dp.Rho // of each trial's levels, found on the reference
+	homeDays []float64           // household-days a second, of each round of a day's curve
 	results  benchReleaseReport
 }
 
@@ -155,6 +156,7 @@ func (b *benchRelease) run(ctx context.Context, progress io.Writer) error {
 		return err
 	}
 	households := private.day.Households()
+	b.rhos = map[string][]dp.Rho{}
 	b.results = benchReleaseReport{
 		RMSE: map[string]perLevel{}, OneClip: map[string]perLevel{}, Splits: map[string]perLevel{}, Baseline: map[string]perLevel{},
 		Rivals: map[string]map[string]perLevel{}, Settled: map[string]map[string]settled{}, Coverage: map[string]perLevel{},
@@ -218,7 +220,9 @@ func (b *benchRelease) try(ctx context.Context, progress io.Writer, t trialOf, s
 		return err
 	}
 	split := perLevel{}
+	b.rhos[t.name] = nil
 	for i, l := range design.Levels {
+		b.rhos[t.name] = append(b.rhos[t.name], l.Rho)
 		split[levelNames[i]] = float64(l.Rho) / float64(t.rho)
 	}
 	b.results.Splits[t.name] = split

@@ -46,7 +46,8 @@ func (b *benchRelease) cover(ctx context.Context, progress io.Writer, households
 	return nil
 }
 
-// designs plans all trials on a reference of their own.
+// designs plans all trials on a reference of their own, with the splits that were found
+// on the other one.
 func (b *benchRelease) designs(households int) ([]*plan.Design, error) {
 	reference, err := b.fresh("coverage reference", households)
 	if err != nil {
@@ -60,7 +61,7 @@ func (b *benchRelease) designs(households int) ([]*plan.Design, error) {
 				return nil, err
 			}
 		}
-		if designs[i], err = studies[t.product].Best(t.rho); err != nil {
+		if designs[i], err = studies[t.product].Design(b.rhos[t.name]); err != nil {
 			return nil, err
 		}
 	}

@@ -46,19 +46,30 @@ func apart(leaves int) (good []int) {
 	return good
 }
 
-// candidates are the clip norms that are tried, in Wh: from a fridge to a row of
-// fast chargers, in steps of a sixth of a doubling.
-func candidates() []int64 {
+// candidates are the clip norms that are tried for a product, in Wh: up to a row of
+// fast chargers, in steps of a sixth of a doubling, from a fridge on, or from what lets
+// nearly every day of a span pass the clip of its share.
+func (p Product) candidates() []int64 {
+	least := 300.0
+	if p != Day {
+		least = max(least, leastShare/float64(p))
+	}
 	var cs []int64
-	for c := 300.0; c < 60_000; c *= math.Pow(2, 1.0/6) {
+	for c := least; c < 60_000; c *= math.Pow(2, 1.0/6) {
 		cs = append(cs, int64(c))
 	}
 	return cs
 }
 
+// leastShare is the least norm, in Wh, that days are clipped to before they join a span:
+// the finest level's norm decides it for all levels, and a plan looks at the second clip
+// alone. A car's charge of 25 kWh at 7.4 kW has a norm of 10 kWh, and one of 24 where
+// weights are 2.4.
+const leastShare = 24_000
+
 func findBiases(reference Source, product Product, basis *dp.Basis, sizes []int) (*biases, error) {
 	finest, households := sizes[len(sizes)-1], reference.Households()
-	b := &biases{clips: candidates(), sizes: sizes, stretch: finest}
+	b := &biases{clips: product.candidates(), sizes: sizes, stretch: finest}
 	n := households / finest * Intervals
 	b.truth, b.whole, b.taken = make([]int64, n), make([]int64, n), rows(len(b.clips), n)
 	b.stretches = b.taken

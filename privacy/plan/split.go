@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"math"
 	"math/bits"
 	"slices"
@@ -39,6 +40,19 @@ var steps = []int{16, 8, 4, 2, 1}
 // level is left without a part.
 func Split(levels int, score func(parts []int) (float64, error)) (best []int, err error) {
 	least := math.Inf(1)
+	known := map[string]float64{}
+	once := func(parts []int) (float64, error) {
+		key := fmt.Sprint(parts)
+		found, ok := known[key]
+		if !ok {
+			var err error
+			if found, err = score(parts); err != nil {
+				return 0, err
+			}
+			known[key] = found
+		}
+		return found, nil
+	}
 	for _, last := range []int{hundredths - hundredths/levels*(levels-1), hundredths / 2} {
 		parts := make([]int, levels)
 		for i := range levels - 1 {
@@ -48,7 +62,7 @@ func Split(levels int, score func(parts []int) (float64, error)) (best []int, er
 		for _, part := range parts[:levels-1] {
 			parts[levels-1] -= part
 		}
-		reached, err := descend(parts, score)
+		reached, err := descend(parts, once)
 		if err != nil {
 			return nil, err
 		}

@@ -25,8 +25,8 @@ var (
 )
 
 // Study is what was learnt about a reference, from which designs for different budgets
-// are made. It looks at one clip, that of the sum: a day meets its own only if its norm
-// is n times what the finest level clips a mean to.
+// are made. It looks at one clip, that of the sum, and tries no norm that days would meet
+// before.
 type Study struct {
 	product Product
 	sizes   []int
