@@ -21,6 +21,7 @@ type planReport struct {
 	Delta    string          `json:"delta"`
 	Epsilon  float64         `json:"epsilon"`
 	Products []plannedReport `json:"products"`
+	Others   []outlookReport `json:"other_products"`
 	Source   string          `json:"reference"`
 }
 
@@ -75,6 +76,7 @@ func privacyPlanCommand() *cobra.Command {
 			"sum of square roots.\n\n" +
 			"RHO is the price of one release for one household on one day; of a mean it is that of the household's whole span, and\n" +
 			"of any one household-day of it: each day is clipped, and the mean again, and the noise is for both.\n\n" +
+			"The same RHO as a span's energy, number of households, histogram, quantiles or time of peak follows, each level alone.\n\n" +
 			"With --json it prints what a hub's catalogue of products needs: basis, and by level rho, clip norm and bias.",
 		Example: "  wattveil privacy plan --rho 0.028\n  wattveil privacy plan --rho 0.5 --homes 40000,4000,200 --split 1,2,4",
 		Args:    cobra.NoArgs,
@@ -164,6 +166,9 @@ func planFor(progress io.Writer, budget dp.Rho, homes, parts []int, folder strin
 		}
 		report.Products = append(report.Products, planned(p.name, design))
 	}
+	if report.Others, err = outlooks(reference.mean, budget, homes, parts); err != nil {
+		return nil, err
+	}
 	return report, nil
 }
 
@@ -227,6 +232,9 @@ func (r *planReport) print(w io.Writer) error {
 			}
 			s.WriteByte('\n')
 		}
+	}
+	for _, o := range r.Others {
+		o.print(&s)
 	}
 	_, err := io.WriteString(w, s.String())
 	return err
