@@ -31,17 +31,73 @@ func Divide(budget dp.Rho, parts []int) []dp.Rho {
 // steps.
 const hundredths = 100
 
-var steps = []int{16, 8, 4, 2, 1}
+var steps = []int{8, 4, 2, 1}
+
+// flat is by how much a score may exceed the least one and still be as good: a reference
+// is one draw, and tells no more.
+const flat = 1.005
 
 // Split searches for the split of a budget over some levels, in hundredths, that scores
-// least. It begins with equal parts, and once more with half of the budget on the finest
-// level, whose noise is of use only once it is low; from there it moves along one pair
-// of levels after the other until no move helps. So it finds the same at every run. No
-// level is left without a part.
+// least. It begins with equal parts, and once more with twice as much for each level as
+// for the one above, since the noise of fine levels is of use only once it is low; from
+// there it moves along one pair of levels after the other until no move helps. From the
+// best it goes back towards equal parts as long as the score is as good. So it finds
+// the same at every run. No level is left without a part.
 func Split(levels int, score func(parts []int) (float64, error)) (best []int, err error) {
+	score = remembered(score)
 	least := math.Inf(1)
+	for _, growth := range []int{1, 2} {
+		parts := growing(levels, growth)
+		reached, err := descend(parts, score)
+		if err != nil {
+			return nil, err
+		}
+		if best == nil || reached < least {
+			best, least = parts, reached
+		}
+	}
+	const ways = 20
+	extreme, equal := slices.Clone(best), growing(levels, 1)
+	for back := 1; back <= ways; back++ {
+		parts, left := make([]int, levels), hundredths
+		for i := range levels - 1 {
+			parts[i] = (extreme[i]*(ways-back) + equal[i]*back + ways/2) / ways
+			left -= parts[i]
+		}
+		parts[levels-1] = left
+		found, err := score(parts)
+		if err != nil {
+			return nil, err
+		}
+		if found > flat*least {
+			break
+		}
+		best = parts
+	}
+	return best, nil
+}
+
+// growing are parts of which each is some times the one above it.
+func growing(levels, times int) []int {
+	weights, sum, weight := make([]int, levels), 0, 1
+	for i := range weights {
+		weights[i] = weight
+		sum += weight
+		weight *= times
+	}
+	parts, left := make([]int, levels), hundredths
+	for i := range levels - 1 {
+		parts[i] = max(1, hundredths*weights[i]/sum)
+		left -= parts[i]
+	}
+	parts[levels-1] = left
+	return parts
+}
+
+// remembered scores no split twice.
+func remembered(score func(parts []int) (float64, error)) func(parts []int) (float64, error) {
 	known := map[string]float64{}
-	once := func(parts []int) (float64, error) {
+	return func(parts []int) (float64, error) {
 		key := fmt.Sprint(parts)
 		found, ok := known[key]
 		if !ok {
@@ -53,24 +109,6 @@ func Split(levels int, score func(parts []int) (float64, error)) (best []int, er
 		}
 		return found, nil
 	}
-	for _, last := range []int{hundredths - hundredths/levels*(levels-1), hundredths / 2} {
-		parts := make([]int, levels)
-		for i := range levels - 1 {
-			parts[i] = (hundredths - last) / (levels - 1)
-		}
-		parts[levels-1] = hundredths
-		for _, part := range parts[:levels-1] {
-			parts[levels-1] -= part
-		}
-		reached, err := descend(parts, once)
-		if err != nil {
-			return nil, err
-		}
-		if best == nil || reached < least {
-			best, least = parts, reached
-		}
-	}
-	return best, nil
 }
 
 // descend moves parts from level to level until no move lowers the score, and returns
@@ -120,16 +158,14 @@ func Score(errors []float64) float64 {
 	return sum
 }
 
-// Best finds the split of a budget over the levels that has the least [Score] on the
-// reference, and returns its design. It returns [ErrRho] for a budget too small to
+// Best finds the split of a budget over the levels whose [Score] on the reference is the
+// least, or as good, and returns its design. It returns [ErrRho] for a budget too small to
 // split, and [ErrLoad].
 func (s *Study) Best(budget dp.Rho) (*Design, error) {
 	if s.idle() {
 		return nil, ErrLoad
 	}
-	var best *Design
-	least := math.Inf(1)
-	_, err := Split(len(s.sizes), func(parts []int) (float64, error) {
+	parts, err := Split(len(s.sizes), func(parts []int) (float64, error) {
 		d, err := s.Design(Divide(budget, parts))
 		if err != nil {
 			return 0, err
@@ -138,16 +174,12 @@ func (s *Study) Best(budget dp.Rho) (*Design, error) {
 		for i := range d.Levels {
 			errors[i] = d.Expected(i)
 		}
-		score := Score(errors)
-		if score < least {
-			best, least = d, score
-		}
-		return score, nil
+		return Score(errors), nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return best, nil
+	return s.Design(Divide(budget, parts))
 }
 
 // idle reports whether the reference uses nothing.
