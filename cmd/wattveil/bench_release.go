@@ -37,23 +37,24 @@ type benchRelease struct {
 type perLevel map[string]float64
 
 type benchReleaseReport struct {
-	RMSE        map[string]perLevel            `json:"rmse_percent"` // medians of rounds, as all others
-	OneClip     map[string]perLevel            `json:"one_clip_rmse_percent"`
-	Splits      map[string]perLevel            `json:"splits"`
-	Baseline    map[string]perLevel            `json:"baseline"`
-	Rivals      map[string]map[string]perLevel `json:"rivals_rmse_percent"`
-	Settled     map[string]map[string]settled  `json:"rivals_settings"`
-	Coverage    map[string]perLevel            `json:"interval_coverage"`
-	Populations int                            `json:"coverage_populations"`
-	Prefix      map[int]float64                `json:"prefix_ratio_to_bound"`
-	Draws       float64                        `json:"draws_per_second"`
-	Google      *float64                       `json:"draws_per_second_google"` // null: not run
-	RatioGoogle *float64                       `json:"ratio_draws_google"`
-	HomeDays    float64                        `json:"household_days_per_second"` // measured, clipped for every level, and added
-	Rounds      []map[string]perLevel          `json:"rounds"`
-	Units       map[string]string              `json:"privacy_units"`
-	NotRun      []string                       `json:"not_run"`
-	Settings    []string                       `json:"settings"`
+	RMSE          map[string]perLevel            `json:"rmse_percent"` // medians of rounds, as all others
+	OneClip       map[string]perLevel            `json:"one_clip_rmse_percent"`
+	Splits        map[string]perLevel            `json:"splits"`
+	Baseline      map[string]perLevel            `json:"baseline"`
+	Rivals        map[string]map[string]perLevel `json:"rivals_rmse_percent"`
+	Settled       map[string]map[string]settled  `json:"rivals_settings"`
+	Coverage      map[string]perLevel            `json:"interval_coverage"`
+	Populations   int                            `json:"coverage_populations"`
+	CoverageHomes int                            `json:"coverage_households"`
+	Prefix        map[int]float64                `json:"prefix_ratio_to_bound"`
+	Draws         float64                        `json:"draws_per_second"`
+	Google        *float64                       `json:"draws_per_second_google"` // null: not run
+	RatioGoogle   *float64                       `json:"ratio_draws_google"`
+	HomeDays      float64                        `json:"household_days_per_second"` // measured, clipped for every level, and added
+	Rounds        []map[string]perLevel          `json:"rounds"`
+	Units         map[string]string              `json:"privacy_units"`
+	NotRun        []string                       `json:"not_run"`
+	Settings      []string                       `json:"settings"`
 }
 
 // trialOf is one figure of the table: a product at a budget.
@@ -299,9 +300,17 @@ func (b *benchRelease) rival(ctx context.Context, progress io.Writer, r rival, t
 func (p perLevel) String() string {
 	var parts []string
 	for _, name := range levelNames {
-		parts = append(parts, fmt.Sprintf("%s %.3g", name, p[name]))
+		parts = append(parts, name+" "+threeDigits(p[name]))
 	}
 	return strings.Join(parts, " / ")
+}
+
+// threeDigits are significant ones, without an exponent.
+func threeDigits(v float64) string {
+	if v >= 100 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.3g", v)
 }
 
 func medianOf(rounds []perLevel) perLevel {

@@ -42,7 +42,7 @@ func (b *benchRelease) cover(ctx context.Context, progress io.Writer, households
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	b.results.Coverage, b.results.Populations = counted.coverage(), b.populations
+	b.results.Coverage, b.results.Populations, b.results.CoverageHomes = counted.coverage(), b.populations, households
 	return nil
 }
 

@@ -25,7 +25,7 @@ type rival struct {
 var rivals = []rival{
 	{
 		name: "laplace_reading", about: "Laplace on each reading, clamp planned on the reference for each level, epsilon split over 48 readings and the levels",
-		bounds: geometric(100, population.Cap), clip: clamp,
+		bounds: geometric(10, population.Cap), clip: clamp,
 		noise: func(dst []int64, bound int64, _ dp.Rho, epsilon float64) (float64, error) {
 			scale := uint64(math.Ceil(float64(plan.Intervals*bound) / epsilon))
 			return 2 * float64(scale) * float64(scale), fillNoise(dst, func() error { return dp.DrawLaplace(dst, scale, 1) })
@@ -33,14 +33,14 @@ var rivals = []rival{
 	},
 	{
 		name: "gauss_reading", about: "Gaussian on each reading, clamp planned on the reference for each level, rho split over the levels",
-		bounds: geometric(100, population.Cap), clip: clamp,
+		bounds: geometric(10, population.Cap), clip: clamp,
 		noise: func(dst []int64, bound int64, rho dp.Rho, _ float64) (float64, error) {
 			return gaussian(dst, int64(math.Ceil(float64(bound)*math.Sqrt(plan.Intervals))), rho)
 		},
 	},
 	{
 		name: "l2_day", about: "Gaussian on the whole curve clipped in L2, norm planned on the reference for each level, rho split over the levels, no tree",
-		bounds: geometric(300, 60_000), clip: dp.ClipL2,
+		bounds: geometric(100, 60_000), clip: dp.ClipL2,
 		noise: func(dst []int64, bound int64, rho dp.Rho, _ float64) (float64, error) {
 			return gaussian(dst, bound, rho)
 		},
