@@ -161,10 +161,13 @@ func TestBenchRelease(t *testing.T) {
 	}
 	for _, level := range levelNames {
 		for _, trial := range trials {
-			// A home hardly ever has a day that meets the clip of its share.
-			many := level == "1k" || level == "feeder"
+			// A home hardly ever has a day that meets the clip of its share. The two errors
+			// are of draws of their own: 20 nodes of 1,000 have some 200 independent numbers,
+			// whose ratio spreads by 7 %, 200 feeders ten times as many, by 2.2 %. Six times
+			// that is met by chance with odds of 1e-8.
+			within := map[string]float64{"1k": 1.45, "feeder": 1.14}[level]
 			one, ok := r.OneClip[trial.name][level]
-			if ours := r.RMSE[trial.name][level]; ok != (trial.view == meanView) || ok && many && (one < 0.9*ours || one > 1.1*ours) {
+			if ours := r.RMSE[trial.name][level]; ok != (trial.view == meanView) || ok && within > 0 && (one < ours/within || one > ours*within) {
 				t.Errorf("%s, %s: error %v, with the second clip alone %v", trial.name, level, ours, one)
 			}
 		}
