@@ -203,8 +203,8 @@ func (d domain) explore(t *testing.T) (households, days map[string]*furthest) {
 // what v costs). Nor is the (ε, δ) that is stated for it less than the truth, which is
 // summed over all outputs.
 //
-// A household comes as close as its bound everywhere, and a day of two of the curves
-// further than that, since truncation is no projection: √65 at a bound of 8.
+// Some household moves the feeders by its whole bound in every domain, and a day of two of
+// the curves by more, since truncation is no projection: by √65 at a bound of 8.
 //
 // It would catch a clip that is left out, is of another level, of days alone or of their
 // sum alone, rounds to nearest, comes before the basis, or is kept by a reading or a
