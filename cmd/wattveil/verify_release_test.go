@@ -143,7 +143,7 @@ func TestVerifyRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, p.path("cheaper.yaml"), strings.Replace(string(catalogue), "rho: 0.00035, clip_wh: 12000", "rho: 0.00034, clip_wh: 12000", 1))
+	write(t, p.path("cheaper.yaml"), strings.Replace(string(catalogue), "rho: 0.0005, clip_wh: 21551", "rho: 0.0004, clip_wh: 21551", 1))
 	p.verify(0, "--id", "month-histogram/2018-11", "--url", p.url, "--catalogue", p.path("cheaper.yaml"))
 	if v := p.verify(1, "--id", "day-curve/2018-11-01", "--url", p.url, "--catalogue", p.path("cheaper.yaml")); v.Index == nil || !strings.Contains(v.What, "none of the catalogue's") {
 		t.Errorf("another catalogue: %+v", v)
