@@ -138,28 +138,29 @@ func TestOneDayOfASpan(t *testing.T) {
 }
 
 // A mean through the clips of its days errs hardly more than through the second one
-// alone, at any budget: a home hardly ever has a day that meets its clip. It would catch a day that
+// alone, at any budget: a home hardly ever has a day that meets its clip, and what that
+// takes is at most 0.15 % of the load. It would catch a day that
 // is clipped to what its mean is, and a plan that lets the noise of the finest level
 // clip the days of all.
 func TestDaysRarelyMeetTheirClip(t *testing.T) {
-	p, err := population.Generate(population.Default(), [32]byte{2}, 2_000)
+	p, err := population.Generate(population.Default(), [32]byte{2}, 10_000)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, days := range []int{7, population.MeanDays} {
-		s, err := plan.NewStudy(p.Mean(days), plan.Product(days), []int{2_000, 1_000, 100})
+		s, err := plan.NewStudy(p.Mean(days), plan.Product(days), []int{10_000, 1_000, 100})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, budget := range []dp.Rho{dp.RhoUnit / 10_000, dp.RhoUnit / 50, dp.RhoUnit / 2} {
-			d, err := s.Design(rhos(budget))
+		for _, split := range [][]dp.Rho{rhos(dp.RhoUnit / 2), rhos(dp.RhoUnit / 50), {dp.RhoUnit, dp.RhoUnit / 10, dp.RhoUnit / 10_000}} {
+			d, err := s.Design(split)
 			if err != nil {
 				t.Fatal(err)
 			}
 			both, one := squares(t, d, p.Span(days)), squares(t, d, p.Mean(days))
 			for i, l := range d.Levels {
-				if more := math.Sqrt(both[i]) - math.Sqrt(one[i]); more > 0.01*d.Expected(i)*l.Load {
-					t.Errorf("mean of %d days, ρ = %s, nodes of %d: an error of %.0f Wh, with one clip %.0f Wh, noise left out", days, budget, l.Size, math.Sqrt(both[i]), math.Sqrt(one[i]))
+				if more := math.Sqrt(both[i]) - math.Sqrt(one[i]); more > 0.0015*l.Load {
+					t.Errorf("mean of %d days, ρ = %v, nodes of %d: an error of %.0f Wh, with one clip %.0f Wh, noise left out", days, split, l.Size, math.Sqrt(both[i]), math.Sqrt(one[i]))
 				}
 			}
 		}
