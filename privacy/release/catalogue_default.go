@@ -31,9 +31,9 @@ func DefaultCatalogue() Catalogue {
 	}
 	monthly := func() []LevelPlan {
 		return []LevelPlan{
-			{Kind: "region", Rho: 2_000_000, ClipWh: 19_200, Bias: &Bias{MeanPPM: -1116, SpreadPPM: 394}},
-			{Kind: "substation", Rho: 4_000_000, ClipWh: 6047, Bias: &Bias{MeanPPM: -1116, SpreadPPM: 7668}},
-			{Kind: "feeder", Rho: 14_000_000, ClipWh: 1904, Bias: &Bias{MeanPPM: -1116, SpreadPPM: 179_942}},
+			{Kind: "region", Rho: 2_000_000, ClipWh: 19_048, Bias: &Bias{MeanPPM: -1156, SpreadPPM: 404}},
+			{Kind: "substation", Rho: 4_000_000, ClipWh: 6000, Bias: &Bias{MeanPPM: -1156, SpreadPPM: 6005}},
+			{Kind: "feeder", Rho: 14_000_000, ClipWh: 3000, Bias: &Bias{MeanPPM: -1156, SpreadPPM: 132_521}},
 		}
 	}
 	levels := func(region, substation, feeder dp.Rho) []LevelPlan {
