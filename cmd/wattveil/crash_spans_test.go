@@ -83,7 +83,7 @@ func loudCatalogue() release.Catalogue {
 		for l := range p.Levels {
 			p.Levels[l].Rho *= loudness
 			if p.Kind == release.Curve {
-				p.Levels[l].ClipWh, p.Levels[l].Bias = 10_000, nil
+				p.Levels[l].ClipWh, p.Levels[l].Bias = 3000, nil // 12 Wh of noise at the feeder
 			}
 		}
 	}
