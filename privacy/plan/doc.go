@@ -3,9 +3,11 @@
 // spent.
 //
 // A [Design] is a public basis, and for every level of a tree its share of the
-// budget and its clip norm. [Fit] chooses basis and norms so that the error on the
-// reference is least; [Design.Try] measures a population as a hub would, with real
-// noise, and compares the estimates with the truth.
+// budget and its clip norm. A [Study] of the reference chooses basis and norms so that
+// the error on it is least, and [Study.Best] the split of a budget; [Design.Try]
+// measures a population as a hub would, with real noise, and compares the estimates
+// with the truth. Means are tried through the clip of each day, too, where a population
+// is a [Span].
 //
 // Whatever is decided here decides what is published about everyone. It must never
 // see private data: its inputs are a published reference, or the model of package
