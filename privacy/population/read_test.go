@@ -116,6 +116,12 @@ func TestReadTakesOneDraw(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the private draw is not needed: %v", err)
 	}
+	if _, err := population.ReadUpTo(dir, population.Reference, 1); !errors.Is(err, population.ErrSize) {
+		t.Errorf("two households where one is allowed: %v", err)
+	}
+	if s, err := population.ReadUpTo(dir, population.Reference, 2); err != nil || s.Mean.Households() != 2 {
+		t.Errorf("two households where two are allowed: %v", err)
+	}
 	day, mean := make([]int64, population.Intervals), make([]int64, population.Intervals)
 	s.Day.Fill(0, day)
 	s.Mean.Fill(0, mean)
