@@ -64,9 +64,10 @@ var (
 // where measured vectors are added up and the sum is processed again, as in
 // products over a span of days: truncation is not a projection, and each one
 // can bring two vectors √T lattice units further apart. Days clipped to C whose
-// sum is divided by a number and clipped to C once more go through two, so that
-// the sensitivity of the result to one day is C + ⌈2√T⌉, and that is what
-// [GaussianVariance] must be told. PROOFS.md, sections 11 and 12.
+// sum is clipped to C once more go through one after their bound holds, and
+// through two where the sum is divided first: with a sensitivity of C + ⌈2√T⌉
+// both are covered, and that is what [GaussianVariance] must be told.
+// PROOFS.md, sections 11 and 12.
 //
 // # Reproducibility
 //
