@@ -36,7 +36,7 @@ type Catalogue struct {
 // Product is one entry of a catalogue: what is measured, over which days, at which
 // groups of households. Its canonical JSON is part of every release of it.
 type Product struct {
-	// Name begins the IDs of its releases: 1 to 40 characters of a-z 0-9 -.
+	// Name begins the IDs of its releases: 1 to 40 characters of a-z 0-9 - . _
 	Name string `yaml:"name" json:"name"`
 	Kind Kind   `yaml:"kind" json:"kind"`
 	// Register is the energy that is measured: 1-0:1.29.0*255 is drawn from the grid,
@@ -140,7 +140,7 @@ func (c Catalogue) Validate() error {
 	names := map[string]bool{}
 	for _, p := range c.Products {
 		if !isName(p.Name, 40) || strings.ToLower(p.Name) != p.Name || names[p.Name] {
-			return invalid("every product needs a name of its own, of a-z, 0-9 and -")
+			return invalid("every product needs a name of its own, of a-z, 0-9, - . and _")
 		}
 		names[p.Name] = true
 		if err := p.validate(len(c.Tariffs) > 0); err != nil {
@@ -269,6 +269,9 @@ func (p Product) grid() int64 {
 
 const secondsPerDay = 86_400
 
+// maxEdge keeps edges apart, and quantiles in range, when they are estimated in floats.
+const maxEdge = 1 << 50
+
 // maxLateness is in seconds; a day's last interval is published before its window can
 // close, an hour after the day at the earliest, or not at all.
 const maxLateness = secondsPerDay / 2
@@ -304,6 +307,9 @@ func (p Product) validate(tariffs bool) error {
 	}
 	if len(p.EdgesWh) == 1 || len(p.EdgesWh) > 257 || !slices.IsSorted(p.EdgesWh) || len(slices.Compact(slices.Clone(p.EdgesWh))) != len(p.EdgesWh) {
 		return errors.New("edges must be 2 to 257 ascending numbers of Wh")
+	}
+	if len(p.EdgesWh) > 0 && (p.EdgesWh[0] < -maxEdge || p.EdgesWh[len(p.EdgesWh)-1] > maxEdge) {
+		return errors.New("an edge is out of range: at most 2^50 Wh")
 	}
 	if p.Basis != nil && p.Kind != Curve {
 		return errors.New("only curves have a basis")

@@ -44,6 +44,9 @@ func TestCataloguesThatAreRefused(t *testing.T) {
 		"one edge":                  func(_ *release.Catalogue, of func(string) *release.Product) { of(quantiles).EdgesWh = []int64{1} },
 		"edges that fall":           func(_ *release.Catalogue, of func(string) *release.Product) { of(quantiles).EdgesWh = []int64{0, 2, 1} },
 		"an edge twice":             func(_ *release.Catalogue, of func(string) *release.Product) { of(quantiles).EdgesWh = []int64{0, 1, 1} },
+		"edges that no float tells apart": func(_ *release.Catalogue, of func(string) *release.Product) {
+			of(quantiles).EdgesWh = []int64{0, 1 << 60, 1<<60 + 1}
+		},
 		"edges of a curve":          func(_ *release.Catalogue, of func(string) *release.Product) { of(curve).EdgesWh = []int64{0, 1} },
 		"a basis of counts":         func(_ *release.Catalogue, of func(string) *release.Product) { of(quantiles).Basis = &release.Basis{} },
 		"a basis of another length": func(_ *release.Catalogue, of func(string) *release.Product) { of(curve).Basis = flatBasis(24) },

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/wattveil/wattveil/meter"
 )
@@ -31,7 +32,7 @@ func (b Body) Check() error {
 	if err != nil {
 		return err
 	}
-	if b.ID != p.id(days[0]) || b.Unit != p.unit() || !slices.Equal(days, p.blocks(days[0])) {
+	if b.ID != b.named(p, days[0]) || b.Unit != p.unit() || !slices.Equal(days, p.blocks(days[0])) {
 		return fmt.Errorf("%w: its name, unit or days are not those of a span of its product", ErrMisstated)
 	}
 	m, err := newMeasure(p, days)
@@ -114,4 +115,18 @@ func (b Body) Of(c Catalogue) bool {
 		entry, _, err := p.Entry()
 		return err == nil && bytes.Equal(entry, b.Entry)
 	})
+}
+
+// named is what a release of a product over the span that a day begins is called; of live
+// load, which of the day's intervals it is of, or nothing if it is of none.
+func (b Body) named(p Product, first meter.Day) string {
+	if p.Kind != Live {
+		return p.id(first)
+	}
+	from, err := time.Parse(partForm, b.From)
+	at := from.Unix()
+	if err != nil || at < first.Start() || at >= first.End() || (at-first.Start())%p.IntervalSeconds != 0 {
+		return ""
+	}
+	return p.Name + "/" + b.From
 }

@@ -106,7 +106,8 @@ func (e *Engine[T]) produce(ctx context.Context, w Window, s schedule) (outcome,
 		}
 	}()
 	o := outcome{replaced: in.setIDs()}
-	if o.set, err = e.leave(ctx, in, s); err != nil {
+	var conflicts map[conflict]int
+	if o.set, conflicts, err = e.leave(ctx, in, s); err != nil {
 		return outcome{}, err
 	}
 	// Only budget that is committed may be spent: an attempt that dies after this
@@ -115,6 +116,7 @@ func (e *Engine[T]) produce(ctx context.Context, w Window, s schedule) (outcome,
 		return outcome{}, err
 	}
 	if len(due) == 0 {
+		e.report(ctx, conflicts)
 		return o, nil
 	}
 	for _, t := range due {
@@ -168,8 +170,8 @@ func (e *Engine[T]) ending(ctx context.Context, in *inputs, tree []Node) ([]*tra
 }
 
 // leave seals the running sums of the tracks that go on to the next window that is not
-// published.
-func (e *Engine[T]) leave(ctx context.Context, in *inputs, s schedule) (*seal.RunningKeyWrap, error) {
+// published, and returns what was stated twice in what it read.
+func (e *Engine[T]) leave(ctx context.Context, in *inputs, s schedule) (*seal.RunningKeyWrap, map[conflict]int, error) {
 	var going []*track
 	var at []int
 	for i, t := range in.tracks {
@@ -178,28 +180,29 @@ func (e *Engine[T]) leave(ctx context.Context, in *inputs, s schedule) (*seal.Ru
 		}
 	}
 	if len(going) == 0 {
-		return nil, nil //nolint:nilnil // no set is the answer
+		return nil, nil, nil
 	}
 	next, err := e.next(ctx, in.window.Day, s)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	set, err := e.newSet(in.window.Day, going)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer set.erase()
 	states := make([]state, len(going))
-	_, err = e.each(ctx, in, func(household consent.Household, _ *resident, all []state) error {
+	conflicts, err := e.each(ctx, in, func(household consent.Household, _ *resident, all []state) error {
 		for i, track := range at {
 			states[i] = all[track]
 		}
 		return set.add(ctx, household, states)
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return set.end(ctx, next)
+	wrap, err := set.end(ctx, next)
+	return wrap, conflicts, err
 }
 
 // next is the first window after a day's that is open or closing.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 
 	"github.com/wattveil/wattveil/consent"
@@ -39,6 +40,10 @@ const (
 // errRunning says that a record of running sums is not of the form that appendHead and
 // appendHome write.
 var errRunning = errors.New("release: malformed running sums")
+
+// errTracks says that more spans run at once than a record can name: weeks of closings
+// are stuck.
+var errTracks = errors.New("release: more than 255 spans run at once")
 
 func appendHead(b []byte, tracks []*track) []byte {
 	b = append(b, runningVersion, byte(len(tracks)))
@@ -142,6 +147,9 @@ type set[T Tx] struct {
 }
 
 func (e *Engine[T]) newSet(from meter.Day, tracks []*track) (*set[T], error) {
+	if len(tracks) > math.MaxUint8 {
+		return nil, errTracks
+	}
 	sealer, err := seal.NewRunningSealer(e.Rand, from)
 	if err != nil {
 		return nil, fmt.Errorf("sealing running sums: %w", err)

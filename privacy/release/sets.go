@@ -56,7 +56,8 @@ func (e *Engine[T]) openSets(ctx context.Context, in *inputs, private seal.Priva
 // damaged reports whether an error says that what is stored will not open, rather than
 // that it could not be read just now.
 func damaged(err error) bool {
-	for _, d := range []error{seal.ErrOpen, seal.ErrFormat, seal.ErrSignature, seal.ErrKey, seal.ErrKeyGone, errRunning} {
+	// Where the closing day's own key opens, another that is refused is damaged, too.
+	for _, d := range []error{seal.ErrRefused, seal.ErrOpen, seal.ErrFormat, seal.ErrSignature, seal.ErrKey, seal.ErrKeyGone, errRunning} {
 		if errors.Is(err, d) {
 			return true
 		}

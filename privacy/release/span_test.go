@@ -158,6 +158,9 @@ func (w *world) released(t *testing.T, id string) release.Body {
 	if err != nil || b.ID != id {
 		t.Fatalf("%s: it calls itself %s, %v", id, b.ID, err)
 	}
+	if err := b.Check(); err != nil {
+		t.Errorf("%s does not hold against itself: %v", id, err)
+	}
 	return b
 }
 

@@ -44,7 +44,10 @@ func (t *track) releaseID() string {
 }
 
 // time writes when a part begins.
-func (t *track) time() string { return time.Unix(t.from, 0).UTC().Format("2006-01-02T15:04Z") }
+func (t *track) time() string { return time.Unix(t.from, 0).UTC().Format(partForm) }
+
+// partForm is how the beginning of an interval is written, in UTC.
+const partForm = "2006-01-02T15:04Z"
 
 // schedule is how far each day has come.
 type schedule struct {
