@@ -118,9 +118,9 @@ type Store interface {
 	// EndPublishing moves a window from closing to published, ErrWindowClosed if it
 	// is not closing, and in the same transaction lets the set of running sums in
 	// hand count, if any, and deletes those that it replaces. The window that the
-	// set is sealed to must be open or closing, and no set that is not among those
-	// replaced may be sealed to this one, or all of it is ErrWindowClosed: a closing
-	// that did not know of such a set would leave it to nobody.
+	// set is sealed to must be open or closing, and the sets that count must be exactly
+	// those replaced, or all of it is ErrWindowClosed: what was made of others would
+	// lose a day or count it twice. So at most one set ever counts.
 	EndPublishing(ctx context.Context, day meter.Day, set *seal.RunningKeyWrap, replaced []seal.RunningID) error
 	// EndClosing deletes the spool and the wrapped key of a published window, with
 	// all records of running sums that no wrap counts and that its closing made, and

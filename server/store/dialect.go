@@ -102,4 +102,5 @@ const (
 	lockMigrations lock = 0x77617474_0001
 	lockPartitions lock = 0x77617474_0002
 	lockRegistry   lock = 0x77617474_0003 // whoever changes the registry
+	lockRunning    lock = 0x77617474_0004 // whoever replaces running sums
 )

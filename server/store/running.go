@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/release"
@@ -31,22 +32,29 @@ func (s *Store) PutRunning(ctx context.Context, from meter.Day, records []seal.R
 	})
 }
 
-// replaceRunning deletes sets of running sums and lets another count, if any. A set
-// that stays and is sealed to the day is ErrWindowClosed.
-func (t *Tx) replaceRunning(ctx context.Context, day meter.Day, set *seal.RunningKeyWrap, replaced []seal.RunningID) error {
+// replaceRunning deletes the sets of running sums, which must be all that count, and
+// lets another count, if any.
+func (t *Tx) replaceRunning(ctx context.Context, set *seal.RunningKeyWrap, replaced []seal.RunningID) error {
+	if err := t.lock(ctx, t.sql, lockRunning); err != nil {
+		return err
+	}
+	counting, err := scanAll(ctx, t.sql, func(row *sql.Rows) (id seal.RunningID, err error) { return id, row.Scan(fixed(id[:])) },
+		`SELECT id FROM running_sets`)
+	if err != nil {
+		return err
+	}
+	if !sameSets(counting, replaced) {
+		return release.ErrWindowClosed
+	}
 	for _, id := range replaced {
+		if set != nil && id == set.ID {
+			return ErrConflict
+		}
 		for _, stmt := range []string{`DELETE FROM running_sets WHERE id = $1`, `DELETE FROM running_records WHERE id = $1`} {
 			if _, err := t.sql.ExecContext(ctx, stmt, id[:]); err != nil {
 				return err
 			}
 		}
-	}
-	var left int
-	if err := t.sql.QueryRowContext(ctx, `SELECT count(*) FROM running_sets WHERE window_day = $1`, day).Scan(&left); err != nil {
-		return err
-	}
-	if left > 0 {
-		return release.ErrWindowClosed
 	}
 	if set == nil {
 		return nil
@@ -65,6 +73,11 @@ func (t *Tx) replaceRunning(ctx context.Context, day meter.Day, set *seal.Runnin
 		err = ErrConflict
 	}
 	return err
+}
+
+// sameSets reports whether two lists, neither of which repeats an id, have the same.
+func sameSets(a, b []seal.RunningID) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(id seal.RunningID) bool { return !slices.Contains(b, id) })
 }
 
 // RunningSets implements release.Store.

@@ -97,7 +97,7 @@ func (s *Store) EndPublishing(ctx context.Context, day meter.Day, set *seal.Runn
 		if err := tx.moveWindow(ctx, day, release.WindowClosing, release.WindowPublished); err != nil {
 			return err
 		}
-		return doing("replacing running sums", tx.replaceRunning(ctx, day, set, replaced))
+		return doing("replacing running sums", tx.replaceRunning(ctx, set, replaced))
 	})
 }
 

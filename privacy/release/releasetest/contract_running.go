@@ -77,12 +77,19 @@ func (s suite[T]) running(t *testing.T) {
 	if seen != 1 {
 		t.Errorf("%d records were read by a reader who stopped at the first", seen)
 	}
-	must(t, s.EndPublishing(ctx, day0, &first, []seal.RunningID{{9}})) // of no set
+	is(t, "replacing a set that does not count", s.EndPublishing(ctx, day0, &first, []seal.RunningID{{9}}), release.ErrWindowClosed)
+	s.sets(t)
+	must(t, s.EndPublishing(ctx, day0, &first, nil))
 	s.state(t, day0, release.WindowPublished, 0)
 	s.sets(t, first)
 
 	second, records := runningSet(day0+1, "second")
 	must(t, s.PutRunning(ctx, day0+1, records))
+	s.sets(t, first)
+	is(t, "a set beside the one that counts", s.EndPublishing(ctx, day0+1, &second, nil), release.ErrWindowClosed)
+	is(t, "a set for one that counts and one that does not",
+		s.EndPublishing(ctx, day0+1, &second, []seal.RunningID{first.ID, {9}}), release.ErrWindowClosed)
+	s.state(t, day0+1, release.WindowClosing, 0)
 	s.sets(t, first)
 	must(t, s.EndPublishing(ctx, day0+1, &second, []seal.RunningID{first.ID}))
 	s.sets(t, second)
@@ -101,8 +108,7 @@ func (s suite[T]) running(t *testing.T) {
 }
 
 // runningLeft: what a closing has made and left aside goes when it ends, that of
-// another and what counts stays; several sets that count are listed oldest first. It
-// would catch sums of closings that failed, piling up.
+// another and what counts stays. It would catch sums of closings that failed, piling up.
 func (s suite[T]) runningLeft(t *testing.T) {
 	ctx := t.Context()
 	s.closing(t, day0, day0+1)
@@ -117,15 +123,14 @@ func (s suite[T]) runningLeft(t *testing.T) {
 		}
 	}
 	later, sooner := counts[day0+1], counts[day0]
-	sooner.Window = day0 + 2
 	must(t, s.EndPublishing(ctx, day0, &sooner, nil))
-	must(t, s.EndPublishing(ctx, day0+1, &later, nil))
-	s.sets(t, sooner, later)
 	must(t, s.EndClosing(ctx, day0))
-	s.sets(t, sooner, later)
+	s.sets(t, sooner)
 	s.recordsOf(t, "left aside", aside[day0], 0)
 	s.recordsOf(t, "left aside by another closing", aside[day0+1], 2)
 	s.recordsOf(t, "counting", counts[day0], 2)
+	must(t, s.EndPublishing(ctx, day0+1, &later, []seal.RunningID{sooner.ID}))
+	s.recordsOf(t, "replaced", sooner, 0)
 	must(t, s.EndClosing(ctx, day0+1))
 	s.recordsOf(t, "left aside by the other closing, now ended", aside[day0+1], 0)
 	s.recordsOf(t, "counting", counts[day0+1], 2)
@@ -147,6 +152,10 @@ func (s suite[T]) runningRefused(t *testing.T) {
 	is(t, "ending it with another", s.EndPublishing(ctx, day0-2, nil, []seal.RunningID{{9}}), release.ErrWindowClosed)
 	s.state(t, day0-2, release.WindowClosing, 0)
 	s.sets(t, missed)
+	again, _ := runningSet(day0-2, "missed")
+	if err := s.EndPublishing(ctx, day0-2, &again, []seal.RunningID{missed.ID}); err == nil {
+		t.Error("a set replaces itself")
+	}
 	must(t, s.EndPublishing(ctx, day0-2, nil, []seal.RunningID{missed.ID}))
 	s.sets(t)
 
@@ -172,7 +181,7 @@ func (s suite[T]) runningRefused(t *testing.T) {
 	}
 	must(t, s.EndClosing(ctx, day0+2))
 	is(t, "a set sealed to a closed window", s.EndPublishing(ctx, day0+1, &next, []seal.RunningID{old.ID}), release.ErrWindowClosed)
-	again := old
+	again = old
 	again.Window = day0 + 3
 	if err := s.EndPublishing(ctx, day0+1, &again, nil); err == nil {
 		t.Error("a set counts twice")

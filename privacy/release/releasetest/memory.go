@@ -193,7 +193,7 @@ func (m *Memory) EndPublishing(_ context.Context, day meter.Day, wrap *seal.Runn
 		if err := m.move(day, release.WindowClosing, release.WindowPublished); err != nil {
 			return err
 		}
-		if err := m.replaceRunning(day, wrap, replaced); err != nil {
+		if err := m.replaceRunning(wrap, replaced); err != nil {
 			m.windows[day], m.running = before, running
 			return err
 		}

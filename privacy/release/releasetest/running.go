@@ -50,13 +50,25 @@ func (m *Memory) PutRunning(_ context.Context, from meter.Day, records []seal.Ru
 	})
 }
 
-// replaceRunning deletes sets and lets another count, if any. None that is sealed to
-// the day may stay.
-func (m *Memory) replaceRunning(day meter.Day, wrap *seal.RunningKeyWrap, replaced []seal.RunningID) error {
-	m.running = slices.DeleteFunc(m.running, func(s set) bool { return slices.Contains(replaced, s.id) })
-	if slices.ContainsFunc(m.running, func(s set) bool { return s.wrap != nil && s.wrap.Window == day }) {
-		return release.ErrWindowClosed
+// replaceRunning deletes the sets, which must be all that count, and lets another count,
+// if any.
+func (m *Memory) replaceRunning(wrap *seal.RunningKeyWrap, replaced []seal.RunningID) error {
+	counting := 0
+	for _, s := range m.running {
+		if s.wrap == nil {
+			continue
+		}
+		if counting++; !slices.Contains(replaced, s.id) {
+			return release.ErrWindowClosed
+		}
 	}
+	switch {
+	case counting != len(replaced):
+		return release.ErrWindowClosed
+	case wrap != nil && slices.Contains(replaced, wrap.ID):
+		return errTaken
+	}
+	m.running = slices.DeleteFunc(m.running, func(s set) bool { return slices.Contains(replaced, s.id) })
 	if wrap == nil {
 		return nil
 	}
