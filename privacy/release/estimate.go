@@ -61,8 +61,8 @@ func (b *Body) addEstimates(m *measure) error {
 	return b.addCounts(fitted)
 }
 
-// measurements are the raw sums as package estimate takes them. A node whose parent is
-// not published is a root.
+// measurements are the raw sums as package estimate takes them, of the nodes and then of
+// what is missing below some. A node whose parent is not published is a root.
 func (b *Body) measurements(m *measure) (*estimate.Tree, estimate.Curves, []float64, error) {
 	at := make(map[string]int, len(b.Nodes))
 	for i, n := range b.Nodes {
@@ -85,17 +85,60 @@ func (b *Body) measurements(m *measure) (*estimate.Tree, estimate.Curves, []floa
 			curves.Values = append(curves.Values, float64(v))
 		}
 	}
+	parents, counts = b.remainders(&curves, parents, counts)
 	tree, err := estimate.NewTree(parents)
+	if err == nil { // nobody is their own ancestor
+		countEmptyLevels(parents, counts)
+	}
 	return tree, curves, counts, err
+}
+
+// remainders adds a child that was not measured wherever more usage points are
+// registered below a node than below its published children: at the node itself, or at
+// nodes of a kind that is not published. Children alone do not add up to such a node.
+func (b *Body) remainders(curves *estimate.Curves, parents []int, counts []float64) ([]int, []float64) {
+	below := make([]float64, len(b.Nodes))
+	inner := make([]bool, len(b.Nodes))
+	for i, above := range parents {
+		if above != estimate.NoParent {
+			below[above] += counts[i]
+			inner[above] = true
+		}
+	}
+	for i, n := range below {
+		if inner[i] && counts[i] > n {
+			parents, counts = append(parents, i), append(counts, counts[i]-n)
+			curves.Variance = append(curves.Variance, math.Inf(1))
+			curves.Values = append(curves.Values, make([]float64, curves.Intervals)...)
+		}
+	}
+	return parents, counts
+}
+
+// countEmptyLevels gives the nodes of a level equal counts where it has none: one region's level,
+// whatever others have.
+func countEmptyLevels(parents []int, counts []float64) {
+	type of struct{ region, depth int }
+	at, sums := make([]of, len(parents)), map[of]float64{}
+	for i := range parents {
+		l := of{region: i}
+		for ; parents[l.region] != estimate.NoParent; l.depth++ {
+			l.region = parents[l.region]
+		}
+		at[i] = l
+		sums[l] += counts[i]
+	}
+	for i, l := range at {
+		if sums[l] == 0 {
+			counts[i] = 1
+		}
+	}
 }
 
 // aligned takes from clipped sums what their levels lost alike, and makes them add up.
 func (b *Body) aligned(tree *estimate.Tree, curves estimate.Curves, counts []float64) (estimate.Curves, error) {
 	b.Estimates.Method = methodAligned
 	aligned, err := tree.CommonMode(curves, counts)
-	if errors.Is(err, estimate.ErrCount) { // a level without any usage point
-		aligned, err = tree.CommonMode(curves, nil)
-	}
 	if errors.Is(err, estimate.ErrLevel) {
 		b.Estimates.Method = methodRaw
 		return curves, nil

@@ -116,6 +116,67 @@ func TestIntervalsAreAsWideAsTheNoise(t *testing.T) {
 	}
 }
 
+// What is registered at an inner node, or below a kind that is not published, is in the
+// node and in none of its published children: those do not add up to it, and estimates
+// do not make them. It would catch a region and its one substation drawn together at
+// half of either, with an interval that holds neither.
+func TestChildrenThatAreNotAll(t *testing.T) {
+	w := newWorld(t, plain())
+	p := wide().Products[0]
+	for i := range p.Levels {
+		p.Levels[i].Rho, p.Levels[i].ClipWh = 60_000_000_000, 1 // noise of a tenth of a Wh
+	}
+	count := p
+	count.Kind, count.IntervalSeconds, count.Levels = release.Households, 0, []release.LevelPlan{{Kind: "region", Rho: 6e10}, {Kind: "substation", Rho: 6e10}}
+	tree := []release.Node{
+		{ID: "r", Kind: "region", UsagePoints: 1000},
+		{ID: "s", Parent: "r", Level: 1, Kind: "substation", UsagePoints: 100},
+	}
+	for _, p := range []release.Product{p, count} {
+		body, err := w.engine.Stated(t.Context(), p, today, tree, func(sums map[string][]int64) { sums["r"][0], sums["s"][0] = 1000, 100 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []int64{1000, 100} {
+			if n := body.Nodes[i]; n.Estimate[0] != want || n.Low[0] > want || n.High[0] < want {
+				t.Errorf("%s of %s is %d in %d to %d, want %d", p.Kind, n.ID, n.Estimate[0], n.Low[0], n.High[0], want)
+			}
+		}
+		if err := body.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A region where nobody is registered changes nothing of another's estimates. It would
+// catch counts that are dropped for all because one level has none.
+func TestARegionWithoutUsagePointsSpoilsNoOther(t *testing.T) {
+	w := newWorld(t, plain())
+	tree := []release.Node{
+		{ID: "r", Kind: "region", UsagePoints: 1000},
+		{ID: "s1", Parent: "r", Level: 1, Kind: "substation", UsagePoints: 990},
+		{ID: "s2", Parent: "r", Level: 1, Kind: "substation", UsagePoints: 10},
+	}
+	state := func(tree []release.Node) release.Body {
+		body, err := w.engine.Stated(t.Context(), wide().Products[0], today, tree, func(sums map[string][]int64) {
+			sums["r"][0], sums["s1"][0], sums["s2"][0] = 100_000, 79_000, 1000
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body
+	}
+	at := func(b release.Body, id string) int64 {
+		return b.Nodes[slices.IndexFunc(b.Nodes, func(n release.NodeBody) bool { return n.ID == id })].Estimate[0]
+	}
+	alone, beside := state(tree), state(append(tree, release.Node{ID: "r2", Kind: "region"}, release.Node{ID: "s3", Parent: "r2", Level: 1, Kind: "substation"}))
+	for _, id := range []string{"r", "s1", "s2"} {
+		if at(alone, id) != at(beside, id) {
+			t.Errorf("%s is %d alone and %d beside an empty region", id, at(alone, id), at(beside, id))
+		}
+	}
+}
+
 // A curve measured in a basis is stated in Wh, of a mean day: what went in comes out,
 // and its intervals are those of the noise in the basis, turned back. It would catch a
 // precision or a number of days that is forgotten, in the numbers or in their widths.
