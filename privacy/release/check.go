@@ -17,9 +17,10 @@ var ErrMisstated = errors.New("release: misstated")
 
 // Check makes anew all that follows from a release's catalogue entry, days, accounts
 // and raw integers, as anybody can: its name, what it costs, bounds and noise of its
-// levels, that each node is on one of them, every estimate. ErrMisstated if the release says otherwise. It takes what
-// Verify returned, and looks at nothing else: whether the raw integers are sums of
-// anything, and whether the accounts stand so, nobody can tell from a release alone.
+// levels, that each node is on one of them, every estimate. The error is ErrMisstated if
+// the release says otherwise. It takes what Verify returned, and looks at nothing else:
+// whether the raw integers are sums of anything, and whether the accounts stand so,
+// nobody can tell from a release alone.
 //
 // What version 3 states of given integers is fixed; another estimator is another
 // version.

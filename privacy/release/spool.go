@@ -262,8 +262,9 @@ func (p *pass) running(household consent.Household, states []state) {
 	}
 }
 
-// merge adds states that an earlier closing left. No day counts twice: of two states
-// that both have one, which only damage could leave, the first stays.
+// merge adds states that an earlier closing left. At most one set counts, and names a
+// household once; of two states that both have a day, which only damage could leave, the
+// first stays, so that no day counts twice.
 func (h *home) merge(states []state) {
 	if h.states == nil {
 		h.states = states
