@@ -234,6 +234,72 @@ func TestDayClosesUnderABatch(t *testing.T) {
 	}
 }
 
+// closesAfter begins to close a day's window when ingest has asked for it: after the
+// batch's contributions are sealed to it, and before they are stored.
+type closesAfter struct {
+	windowKeys
+	close func(meter.Day)
+	times int
+}
+
+func (c *closesAfter) WindowFor(ctx context.Context, day meter.Day) (meter.Day, seal.PublicKey, error) {
+	window, key, err := c.windowKeys.WindowFor(ctx, day)
+	if err == nil && c.times > 0 {
+		c.times--
+		c.close(window)
+	}
+	return window, key, err
+}
+
+// closesAfter lets windows close under the next batch, so many times.
+func (w *town) closesAfter(times int) {
+	begin := func(day meter.Day) { ok(w.t, w.store.BeginClosing(w.t.Context(), day)) }
+	w.hub.meter.preparer.windows = &closesAfter{w.hub.releases, begin, times}
+}
+
+// Where windows close faster than a batch is sealed again, which only broken clocks can
+// make them do, nothing of it is stored and its sender is told to come back.
+func TestWindowsCloseAsFastAsABatch(t *testing.T) {
+	w := newTown(t, onSQLite(t))
+	b := batch("b-1", series(home, yesterday, 1))
+	w.closesAfter(sealAttempts)
+	_, err := submit(t.Context(), w.utility, b)
+	refused(t, err, codes.Unavailable, "store_busy")
+	if n := w.slots(w.utility, home); n != 0 {
+		t.Errorf("%d slots are stored of a batch that was not", n)
+	}
+	w.keep(b)
+	if n := w.slots(w.utility, home); n != 1 {
+		t.Errorf("%d slots, want 1", n)
+	}
+}
+
+// A window closes between the preparing of a batch and its storing: its readings are
+// stored once, and what they contribute to the month goes to the next window that is
+// open, and to none twice. It catches a home that is in no total, though its readings
+// came in time.
+func TestAWindowClosesUnderABatch(t *testing.T) {
+	onStores(t, func(t *testing.T, url string) {
+		w := newTown(t, url)
+		b := batch("b-1", series(home, yesterday, 1))
+		w.closesAfter(1)
+		w.keep(b)
+		if resp, err := submit(t.Context(), w.utility, b); err != nil || !resp["b-1"].GetDuplicate() {
+			t.Errorf("sent again: %v, %v", resp, err)
+		}
+		spooled := map[meter.Day]int{}
+		for d := meter.DayOf(yesterday.Unix()); d < meter.DayOf(morning.Unix())+2; d++ {
+			ok(t, w.store.SpoolRecords(t.Context(), d, func(seal.SpoolRecord) error { spooled[d]++; return nil }))
+		}
+		if want := map[meter.Day]int{meter.DayOf(yesterday.Unix()) + 1: 1}; !maps.Equal(spooled, want) {
+			t.Errorf("spooled %v, want %v", spooled, want)
+		}
+		if n := w.slots(w.utility, home); n != 1 {
+			t.Errorf("%d slots, want 1", n)
+		}
+	})
+}
+
 // One batch in a transaction that cannot be stored does not take the others with
 // it, and neither does a panic.
 func TestOneBadBatchInAGroup(t *testing.T) {

@@ -71,6 +71,7 @@ var errorTable = []tableRow{
 	{release.ErrNotFound, codes.NotFound, "not_found", "there is no such release"},
 	{seal.ErrUnavailable, codes.Unavailable, "key_service_unavailable", "the key service cannot be reached; try again later"},
 	{seal.ErrKeyGone, codes.NotFound, "key_gone", "the key of this data is destroyed"},
+	{release.ErrWindowClosed, codes.Unavailable, "store_busy", "nothing was stored; try again"},
 	{seal.ErrWriterSpent, codes.Unavailable, "store_busy", "nothing was stored; try again"},
 	{store.ErrErased, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{store.ErrNotFound, codes.NotFound, "not_found", "there is no such thing for this caller"},

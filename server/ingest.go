@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/release"
 	"github.com/wattveil/wattveil/privacy/seal"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/server/store"
@@ -201,6 +202,8 @@ func (m *meterService) batch(ctx context.Context, utility meter.Utility, req *wa
 	}
 	switch outcome.Result {
 	case store.Stored, store.Duplicate:
+	case store.Late:
+		return nil, release.ErrWindowClosed
 	case store.Differs:
 		resp.ErrorReason = "batch_content_differs"
 		return resp, nil
@@ -217,27 +220,33 @@ func (m *meterService) batch(ctx context.Context, utility meter.Utility, req *wa
 	return resp, nil
 }
 
-// keep prepares and stores a batch. A day may close, and its keys be forgotten,
-// after a batch was sealed under them and before it is stored: then it is sealed
-// again, by another writer.
+// keep prepares and stores a batch. A day may close after a batch was sealed for it and
+// before it is stored: then it is sealed again, by another writer where the day's keys
+// are forgotten, and for the window that takes the day's contributions now.
 func (m *meterService) keep(ctx context.Context, utility meter.Utility, req *wattveilv1.SubmitRequest) (p *prepared, outcome store.BatchOutcome, err error) {
 	for range sealAttempts {
 		if p, err = m.preparer.prepare(ctx, utility, req); err != nil {
 			return nil, outcome, fmt.Errorf("preparing batch: %w", err)
 		}
 		outcome, err = m.committer.commit(ctx, p)
-		if !errors.Is(err, seal.ErrWriterSpent) {
-			break
+		switch {
+		case errors.Is(err, seal.ErrWriterSpent):
+		case err == nil && outcome.Result == store.Late:
+			err = release.ErrWindowClosed
+			for _, day := range outcome.LateDays {
+				m.preparer.windows.Closed(day)
+			}
+		case err != nil:
+			return nil, outcome, fmt.Errorf("storing batch: %w", err)
+		default:
+			return p, outcome, nil
 		}
 	}
-	if err != nil {
-		return nil, outcome, fmt.Errorf("storing batch: %w", err)
-	}
-	return p, outcome, nil
+	return nil, outcome, fmt.Errorf("storing batch: %w", err)
 }
 
-// sealAttempts is how often a batch is sealed before its stream ends: a writer is
-// spent once for each day that closes.
+// sealAttempts is how often a batch is sealed before its stream ends: once more for
+// each day that closes under it.
 const sealAttempts = 3
 
 // checkBatch returns the reason to refuse a batch as a whole, or "".

@@ -36,6 +36,8 @@ type windowKeys interface {
 	// WindowFor returns the window that takes contributions of a day, and its public
 	// key, or release.ErrWindowClosed when nothing that the day is part of is open.
 	WindowFor(ctx context.Context, day meter.Day) (meter.Day, seal.PublicKey, error)
+	// Closed forgets the key of a window that the store says is closed.
+	Closed(day meter.Day)
 	// Contributes reports whether some total is made of a series.
 	Contributes(s meter.Series) bool
 }

@@ -62,14 +62,21 @@ func (e *Engine[T]) WindowFor(ctx context.Context, day meter.Day) (meter.Day, se
 	}
 	now := e.Now()
 	next := meter.DayOf(now.Unix() - int64(e.Catalogue.Watermark/time.Second))
-	for e.due(next, now) {
-		next++
+	for next = max(next, day.Next()); e.Catalogue.openFor(day, next) && next <= meter.DayOf(now.Unix()).Next(); next++ {
+		// One that another process with a clock ahead of ours has closed is passed over.
+		if key, err = e.Window(ctx, next); !errors.Is(err, ErrWindowClosed) {
+			return next, key, err
+		}
 	}
-	if next <= day || !e.Catalogue.openFor(day, next) {
-		return 0, seal.PublicKey{}, ErrWindowClosed
-	}
-	key, err = e.Window(ctx, next)
-	return next, key, err
+	return 0, seal.PublicKey{}, ErrWindowClosed
+}
+
+// Closed forgets the key of a window: the store has refused what was sealed to it.
+// Whether it is closed the store is asked again.
+func (e *Engine[T]) Closed(day meter.Day) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.windows, day)
 }
 
 // openFor reports whether some product has a release that a day is part of and that is

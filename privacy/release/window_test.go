@@ -147,6 +147,59 @@ func TestClosingElsewhere(t *testing.T) {
 	if w.store.AddSpool(nil, record) {
 		t.Error("a closing window took a contribution")
 	}
+	w.open(t, today) // from memory
+	w.engine.Closed(today)
+	w.deny(t, today)
+}
+
+// What is stored for a day goes to its own window; once that is closed, by whatever
+// clock, to the first that is open, as long as a span is open that the day is in. It
+// would catch a share that is sealed to a window which will not take it, or sealed at
+// all when no release can be made of it.
+func TestWhereLateContributionsGo(t *testing.T) {
+	plan := oneDay()
+	month := plan.Products[0]
+	month.Name, month.Span = "month-curve", release.Month
+	plan.Products = append(plan.Products, month)
+	w := newWorld(t, plan)
+	last := today
+	for last.Next().String()[8:] != "01" {
+		last++
+	}
+	want := func(day, window meter.Day) {
+		t.Helper()
+		got, key, err := w.engine.WindowFor(t.Context(), day)
+		switch {
+		case window == 0 && !errors.Is(err, release.ErrWindowClosed):
+			t.Errorf("%s goes to %s: %v; want nowhere", day, got, err)
+		case window == 0:
+		case err != nil || got != window:
+			t.Errorf("%s goes to %s: %v; want %s", day, got, err, window)
+		default:
+			if own, err := w.engine.Window(t.Context(), window); err != nil || !own.Equal(key) {
+				t.Errorf("the key for %s is not its window's: %v", day, err)
+			}
+		}
+	}
+	w.now.Store(last.Start() - 86400) // the day before the last of the month begins
+	w.open(t, last-2)
+	want(last-1, last-1)
+	want(last+1, 0)                                 // ahead of the clock
+	for _, d := range []meter.Day{last - 1, last} { // closed by a clock that is ahead
+		w.open(t, d)
+		if err := w.store.BeginClosing(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		w.engine.Closed(d)
+		if d == last-1 {
+			want(last-1, last)
+			want(last-5, last-2)
+		}
+	}
+	want(last-1, 0)
+	want(last, 0)
+	w.now.Store(last.End() + 3600)
+	want(last-5, 0) // their month is closed
 }
 
 // Many callers at midnight make one window, with one key, and agree on it: in one

@@ -46,14 +46,16 @@ const (
 	// sender was answered otherwise than it would be now. Nothing of this one was
 	// stored but wraps.
 	Changed Result = 4
+	// Late: a window of the batch's spool records takes no more contributions.
+	// Nothing of this one was stored but wraps: prepared again, it is sealed to a
+	// window that is open.
+	Late Result = 5
 )
 
 // BatchOutcome answers for one batch.
 type BatchOutcome struct {
 	Result Result
-	// LateDays are the days, ascending, of the batch's spool records whose
-	// window takes no more contributions: their blocks are stored, their
-	// contributions are not.
+	// LateDays are the windows, ascending, that made a batch late.
 	LateDays []meter.Day
 }
 
@@ -108,6 +110,9 @@ func (t *Tx) commitBatches(ctx context.Context, batches []Batch) ([]BatchOutcome
 	if err != nil {
 		return nil, fmt.Errorf("holding windows open: %w", err)
 	}
+	if err := t.giveBackLate(ctx, batches, outcomes, open); err != nil {
+		return nil, fmt.Errorf("giving back late batches: %w", err)
+	}
 	var fresh, again cargo
 	for i := range batches {
 		b := &batches[i]
@@ -115,14 +120,7 @@ func (t *Tx) commitBatches(ctx context.Context, batches []Batch) ([]BatchOutcome
 		if outcomes[i].Result == Stored {
 			to = &fresh
 			to.blocks = append(to.blocks, b.Blocks...)
-			for _, r := range b.Spool {
-				if open[r.Day] {
-					to.spool = append(to.spool, r)
-				} else {
-					outcomes[i].LateDays = append(outcomes[i].LateDays, r.Day)
-				}
-			}
-			slices.Sort(outcomes[i].LateDays)
+			to.spool = append(to.spool, b.Spool...)
 		}
 		to.wraps = append(to.wraps, b.Wraps...)
 		for _, k := range b.SpoolKeys {
@@ -140,20 +138,55 @@ func (t *Tx) commitBatches(ctx context.Context, batches []Batch) ([]BatchOutcome
 	return outcomes, again.store(ctx, t.sql, t.insertNew)
 }
 
+// batchName is what a batch is stored under.
+type batchName struct {
+	utility meter.Utility
+	id      string
+}
+
+func (b *Batch) name() batchName { return batchName{b.Utility, b.ID} }
+
+// giveBackLate undoes the claims of batches whose spool records have a window that is
+// not open, and of those that share their name.
+func (t *Tx) giveBackLate(ctx context.Context, batches []Batch, outcomes []BatchOutcome, open map[meter.Day]bool) error {
+	late := map[batchName][]meter.Day{}
+	for i := range batches {
+		if outcomes[i].Result != Stored {
+			continue
+		}
+		var days []meter.Day
+		for _, r := range batches[i].Spool {
+			if !open[r.Day] {
+				days = append(days, r.Day)
+			}
+		}
+		if len(days) == 0 {
+			continue
+		}
+		slices.Sort(days)
+		late[batches[i].name()] = days
+		if _, err := t.sql.ExecContext(ctx, `DELETE FROM batches WHERE utility = $1 AND batch_id = $2`, batches[i].Utility, batches[i].ID); err != nil {
+			return err
+		}
+	}
+	for i := range batches {
+		if days, ok := late[batches[i].name()]; ok {
+			outcomes[i] = BatchOutcome{Result: Late, LateDays: days}
+		}
+	}
+	return nil
+}
+
 // claim writes a row for every batch that is new and tells which were not.
 //
 // A batch that another transaction is claiming makes this one wait until that
 // one ends. All claim in the same order, so that they do not wait for each
 // other in a circle.
 func (t *Tx) claim(ctx context.Context, batches []Batch) ([]BatchOutcome, error) {
-	type name struct {
-		utility meter.Utility
-		id      string
-	}
-	first := map[name]int{}
+	first := map[batchName]int{}
 	var order []int // the first batch of every name
 	for i := range batches {
-		n := name{batches[i].Utility, batches[i].ID}
+		n := batches[i].name()
 		if _, seen := first[n]; !seen {
 			first[n] = i
 			order = append(order, i)
@@ -164,7 +197,7 @@ func (t *Tx) claim(ctx context.Context, batches []Batch) ([]BatchOutcome, error)
 		return cmp.Or(cmp.Compare(a.Utility, b.Utility), cmp.Compare(a.ID, b.ID))
 	})
 	type macs struct{ content, answer [32]byte }
-	stored := make(map[name]macs, len(order)) // under which the name is taken
+	stored := make(map[batchName]macs, len(order)) // under which the name is taken
 	claimed := map[int]bool{}
 	columns := []string{"utility", "batch_id", "mac", "answer_mac", "accepted_us", "intervals", "refused"}
 	for chunk := range slices.Chunk(order, t.rowsPerInsert(len(columns))) {
@@ -173,7 +206,7 @@ func (t *Tx) claim(ctx context.Context, batches []Batch) ([]BatchOutcome, error)
 			b := &batches[i]
 			values = append(values, b.Utility, b.ID, b.MAC[:], b.AnswerMAC[:], b.AcceptedAt, b.Intervals, b.Refused)
 		}
-		taken, err := scanAll(ctx, t.sql, func(row *sql.Rows) (n name, err error) {
+		taken, err := scanAll(ctx, t.sql, func(row *sql.Rows) (n batchName, err error) {
 			return n, row.Scan(&n.utility, &n.id)
 		}, insertSQL("batches", columns, len(chunk), "ON CONFLICT (utility, batch_id) DO NOTHING RETURNING utility, batch_id"), values...)
 		if err != nil {
@@ -194,11 +227,11 @@ func (t *Tx) claim(ctx context.Context, batches []Batch) ([]BatchOutcome, error)
 		if err != nil {
 			return nil, err
 		}
-		stored[name{batches[i].Utility, batches[i].ID}] = mac
+		stored[batches[i].name()] = mac
 	}
 	outcomes := make([]BatchOutcome, len(batches))
 	for i := range batches {
-		mac := stored[name{batches[i].Utility, batches[i].ID}]
+		mac := stored[batches[i].name()]
 		switch {
 		case claimed[i]:
 			outcomes[i].Result = Stored

@@ -49,7 +49,7 @@ func TestRelease(t *testing.T) {
 						t.Errorf("adding to the spool: %v", err)
 						return false
 					}
-					return len(outcomes[0].LateDays) == 0
+					return outcomes[0].Result == store.Stored
 				},
 				Published: func(t *testing.T, id string) (p release.Published, found bool) {
 					err := s.QueryRow(t.Context(), `SELECT id, product, day, body, signature, public_key, leaf_index FROM releases WHERE id = $1`, []any{id},
