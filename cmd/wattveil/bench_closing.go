@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/metrics"
+	"runtime/pprof"
 	"slices"
 	"time"
 
@@ -59,7 +60,7 @@ const (
 // benchClosing measures how long a day takes to close.
 type benchClosing struct {
 	households, rounds int
-	dir                string
+	dir, profile       string
 }
 
 func benchClosingCommand() *cobra.Command {
@@ -92,6 +93,7 @@ func benchClosingCommand() *cobra.Command {
 	cmd.Flags().IntVar(&b.households, "households", 1_000_000, "how many contribute")
 	cmd.Flags().IntVar(&b.rounds, "rounds", 3, "days that are closed, each by a hub of its own")
 	cmd.Flags().StringVar(&b.dir, "dir", "", "directory for the databases (default: a temporary one)")
+	cmd.Flags().StringVar(&b.profile, "cpuprofile", "", "write a processor profile of the last round's closing to this file")
 	return cmd
 }
 
@@ -102,7 +104,7 @@ func (b *benchClosing) run(ctx context.Context, say func(string, ...any)) (r clo
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	quarter := b.households / 4 / closingArea * closingArea
-	small, _, _, err := closeOnce(ctx, filepath.Join(dir, "quarter"), quarter, say)
+	small, _, _, err := closeOnce(ctx, filepath.Join(dir, "quarter"), quarter, "", say)
 	if err != nil {
 		return r, err
 	}
@@ -112,7 +114,11 @@ func (b *benchClosing) run(ctx context.Context, say func(string, ...any)) (r clo
 	}}
 	var whole, plainly []closing
 	for i := range b.rounds {
-		c, p, nodes, err := closeOnce(ctx, filepath.Join(dir, fmt.Sprint(i)), b.households, say)
+		profile := ""
+		if i == b.rounds-1 {
+			profile = b.profile
+		}
+		c, p, nodes, err := closeOnce(ctx, filepath.Join(dir, fmt.Sprint(i)), b.households, profile, say)
 		if err != nil {
 			return r, err
 		}
@@ -129,7 +135,7 @@ func (b *benchClosing) run(ctx context.Context, say func(string, ...any)) (r clo
 }
 
 // closeOnce fills a hub and a plain table with one day, and closes and adds it up.
-func closeOnce(ctx context.Context, dir string, households int, say func(string, ...any)) (hub, plain closing, nodes int, err error) {
+func closeOnce(ctx context.Context, dir string, households int, profile string, say func(string, ...any)) (hub, plain closing, nodes int, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	w, err := newClosingWorld(ctx, dir, households, say)
 	if err != nil {
@@ -137,6 +143,17 @@ func closeOnce(ctx context.Context, dir string, households int, say func(string,
 	}
 	defer w.close()
 	w.now = w.day.End() + int64(w.catalogue.Watermark/time.Second)
+	if profile != "" {
+		f, err := os.Create(profile)
+		if err != nil {
+			return hub, plain, 0, err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return hub, plain, 0, err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	hub, err = measured(func() error {
 		closed, err := w.engine.CloseDue(ctx)
 		if err == nil && len(closed) == 0 {
@@ -144,6 +161,7 @@ func closeOnce(ctx context.Context, dir string, households int, say func(string,
 		}
 		return err
 	})
+	pprof.StopCPUProfile() // harmless when there is none
 	if err != nil {
 		return hub, plain, 0, err
 	}
