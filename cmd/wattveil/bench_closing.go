@@ -156,8 +156,8 @@ func closeOnce(ctx context.Context, dir string, households int, profile string, 
 	}
 	hub, err = measured(func() error {
 		closed, err := w.engine.CloseDue(ctx)
-		if err == nil && len(closed) == 0 {
-			err = errors.New("no day closed")
+		if err == nil && len(closed) != 1 {
+			err = fmt.Errorf("%d days closed", len(closed))
 		}
 		return err
 	})
@@ -266,7 +266,7 @@ func newClosingWorld(ctx context.Context, dir string, households int, say func(s
 	if err := w.catalogue.Validate(); err != nil {
 		return nil, err
 	}
-	w.now = w.day.Start() + 43_200
+	w.now = w.day.End() + 43_200 // when the day before it is due: the schedule begins with this one
 	w.engine = release.NewEngine(release.Config[*store.Tx]{
 		Store: w.store, Ledger: w.seq, Keys: w.ring, Signer: signer, Catalogue: w.catalogue, Origin: benchOrigin,
 		Now: func() time.Time { return time.Unix(w.now, 0) }, Rand: rand.Reader,

@@ -2,6 +2,7 @@ package release_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/ledger/ledgertest"
 	"github.com/wattveil/wattveil/meter"
@@ -413,5 +415,46 @@ func TestADayIsNotPublishedAgainAfterARestore(t *testing.T) {
 	closed, err := w.engine.CloseDue(t.Context())
 	if !errors.Is(err, seal.ErrKeyGone) || len(closed) != 0 || w.store.Releases() != 0 || len(w.store.Reservations()) != 0 {
 		t.Errorf("closed %v, %d releases, %v; want none, and ErrKeyGone", closed, w.store.Releases(), err)
+	}
+}
+
+// slow is a store of which one half fails and the other, told to stop, fails in words
+// of its own, as drivers do.
+type slow struct {
+	*releasetest.Memory
+	register, spool error
+}
+
+var errInterrupted = errors.New("interrupted")
+
+func (s slow) HouseholdPlaces(ctx context.Context, _, _ meter.Day, _ func(consent.Household, release.Place)) error {
+	return s.fail(ctx, s.register)
+}
+
+func (s slow) SpoolRecords(ctx context.Context, _ meter.Day, _ func(seal.SpoolRecord) error) error {
+	return s.fail(ctx, s.spool)
+}
+
+func (slow) fail(ctx context.Context, err error) error {
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return errInterrupted
+}
+
+// Register and spool are read at once: what failed first is what the operator reads. It
+// would catch a broken register that shows as an interrupted query.
+func TestWhatFailedFirstSaysWhy(t *testing.T) {
+	broken := errors.New("broken")
+	for what, s := range map[string]slow{"register": {register: broken}, "spool": {spool: broken}} {
+		w := waiting(t)
+		s.Memory = w.store
+		e := release.NewEngine(release.Config[*releasetest.Tx]{
+			Store: s, Ledger: w.log, Keys: w.keys, Signer: w.signer, Catalogue: w.plan, Origin: origin, Now: w.clock, Rand: rand.Reader,
+		})
+		if _, err := e.CloseDue(t.Context()); !errors.Is(err, broken) || errors.Is(err, errInterrupted) {
+			t.Errorf("%s: %v, want that it is broken", what, err)
+		}
 	}
 }

@@ -3,7 +3,6 @@ package release
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -77,49 +76,80 @@ func (e *Engine[T]) openSpoolKeys(ctx context.Context, in *inputs, private seal.
 	return nil
 }
 
-// records opens the window's spool, record by record.
+// recordsAhead is how many records are opened before yield wants them: opening one and
+// adding it up are work for two processors.
+const recordsAhead = 2
+
+// records opens the window's spool, record by record, ahead of yield.
 func (e *Engine[T]) records(ctx context.Context, in *inputs, yield func([]seal.Spooled) error) error {
-	err := e.Store.SpoolRecords(ctx, in.window.Day, func(r seal.SpoolRecord) error {
-		key, ok := in.keys[r.Writer]
-		if !ok { // unregistered, or its wrap is damaged
-			return seal.ErrKey
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	opened, ended := make(chan []seal.Spooled, recordsAhead), make(chan error, 1)
+	go func() {
+		defer close(opened)
+		ended <- e.Store.SpoolRecords(ctx, in.window.Day, func(r seal.SpoolRecord) error {
+			key, ok := in.keys[r.Writer]
+			if !ok { // unregistered, or its wrap is damaged
+				return seal.ErrKey
+			}
+			spooled, err := seal.OpenSpool(key, r)
+			if err != nil {
+				return err
+			}
+			select {
+			case opened <- spooled:
+				return nil
+			case <-ctx.Done():
+				forget(spooled)
+				return context.Cause(ctx)
+			}
+		})
+	}()
+	var failed error
+	for spooled := range opened {
+		if failed != nil {
+			forget(spooled)
+			continue
 		}
-		spooled, err := seal.OpenSpool(key, r)
-		if err != nil {
-			return err
+		if failed = yield(spooled); failed != nil {
+			cancel(failed)
 		}
-		return yield(spooled)
-	})
-	if err != nil {
-		return fmt.Errorf("opening spool: %w", err)
+	}
+	if err := <-ended; failed == nil {
+		failed = err
+	}
+	if failed != nil {
+		return fmt.Errorf("opening spool: %w", failed)
 	}
 	return nil
 }
 
-// prepare reads the register while every record of spool and sets is opened.
+// forget clears what was opened.
+func forget(spooled []seal.Spooled) {
+	for _, s := range spooled {
+		clear(s.Series.Values)
+	}
+}
+
+// prepare reads the register while every record of spool and sets is opened. Whichever
+// fails first stops the other, and says why.
 func (e *Engine[T]) prepare(ctx context.Context, in *inputs) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	read := make(chan error, 1)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	read := make(chan bool, 1)
 	go func() {
 		var err error
-		in.register, err = e.where(ctx, in.tracks)
-		if err != nil {
-			cancel()
+		if in.register, err = e.where(ctx, in.tracks); err != nil {
+			stop(err)
 		}
-		read <- err
+		read <- err == nil
 	}()
 	n, err := e.rehearse(ctx, in)
 	if err != nil {
-		cancel()
+		stop(err)
 	}
-	// Whoever failed first says why; the other was told to stop.
-	unread := <-read
-	switch {
-	case err != nil && !(unread != nil && errors.Is(err, context.Canceled)):
-		return err
-	case unread != nil:
-		return unread
+	if ok := <-read; !ok || err != nil {
+		return context.Cause(ctx)
 	}
 	in.register.named = n
 	return nil

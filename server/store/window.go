@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -173,37 +174,49 @@ func (s *Store) SpoolRecords(ctx context.Context, day meter.Day, yield func(seal
 	return s.reading("the spool", rows.Err())
 }
 
-// HouseholdPlaces implements release.Store. It reads the register in the order of usage
-// points, in which the tables lie; what has to be kept until the end is the households
-// with more than one occupancy.
+// HouseholdPlaces implements release.Store. It reads occupancies and usage points side by
+// side in the order of usage points, in which their indexes lie, so that no row is looked
+// up; what has to be kept until the end is the households with more than one occupancy.
 func (s *Store) HouseholdPlaces(ctx context.Context, first, last meter.Day, yield func(consent.Household, release.Place)) error {
+	err := s.householdPlaces(ctx, first, last, yield)
+	return s.reading("where households live", err)
+}
+
+func (s *Store) householdPlaces(ctx context.Context, first, last meter.Day, yield func(consent.Household, release.Place)) error {
 	several := map[consent.Household]*stay{}
 	households, err := scanAll(ctx, s.read, func(row *sql.Rows) (h consent.Household, err error) { return h, row.Scan(&h) },
 		`SELECT household FROM occupancies GROUP BY household HAVING count(*) > 1`)
 	if err != nil {
-		return s.reading("where households live", err)
+		return err
 	}
 	for _, h := range households {
 		several[h] = nil
 	}
-	rows, err := s.read.QueryContext(ctx, `SELECT o.household, p.node, p.tariff, CASE WHEN o.until_s < $2 THEN o.until_s ELSE $2 END
-		FROM occupancies o JOIN usage_points p ON p.id = o.usage_point
-		WHERE o.from_s < $2 AND (o.until_s IS NULL OR o.until_s > $1) AND o.household NOT IN (SELECT id FROM households WHERE public_key IS NULL)
-		ORDER BY o.usage_point, o.from_s`, first.Start(), last.End())
+	rows, err := s.read.QueryContext(ctx, `SELECT usage_point, household, CASE WHEN until_s < $2 THEN until_s ELSE $2 END
+		FROM occupancies
+		WHERE from_s < $2 AND (until_s IS NULL OR until_s > $1) AND household NOT IN (SELECT id FROM households WHERE public_key IS NULL)
+		ORDER BY usage_point, from_s`, first.Start(), last.End())
 	if err != nil {
-		return s.reading("where households live", err)
+		return err
 	}
 	defer rows.Close()
-	names := map[string]string{}
+	points, err := s.pointPlaces(ctx)
+	if err != nil {
+		return err
+	}
+	defer points.rows.Close()
 	for rows.Next() {
+		var point meter.UsagePoint
 		var household consent.Household
-		var at stay
 		var until int64
-		if err := rows.Scan(&household, &at.place.Node, &at.place.Tariff, &until); err != nil {
-			return s.reading("where households live", err)
+		if err := rows.Scan(&point, &household, &until); err != nil {
+			return err
 		}
-		at.place.Node, at.place.Tariff = once(names, at.place.Node), once(names, at.place.Tariff)
-		at.reaches = meter.DayOf(until - 1)
+		place, err := points.seek(point)
+		if err != nil {
+			return err
+		}
+		at := stay{place, meter.DayOf(until - 1)}
 		switch best, more := several[household]; {
 		case !more:
 			yield(household, at.place)
@@ -212,7 +225,7 @@ func (s *Store) HouseholdPlaces(ctx context.Context, first, last meter.Day, yiel
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return s.reading("where households live", err)
+		return err
 	}
 	for household, at := range several {
 		if at != nil {
@@ -220,6 +233,37 @@ func (s *Store) HouseholdPlaces(ctx context.Context, first, last meter.Day, yiel
 		}
 	}
 	return nil
+}
+
+// pointPlaces goes through all usage points in their order.
+type pointPlaces struct {
+	rows  *sql.Rows
+	point meter.UsagePoint
+	place release.Place
+	names map[string]string
+}
+
+func (s *Store) pointPlaces(ctx context.Context) (*pointPlaces, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT id, node, tariff FROM usage_points ORDER BY id`)
+	if err != nil {
+		return nil, err
+	}
+	return &pointPlaces{rows: rows, names: map[string]string{}}, nil
+}
+
+// seek goes on to a usage point, which must not come before the one sought last: the
+// database's order, whatever it is, decides.
+func (p *pointPlaces) seek(point meter.UsagePoint) (release.Place, error) {
+	for p.point != point {
+		if !p.rows.Next() {
+			return release.Place{}, cmp.Or(p.rows.Err(), ErrNotFound)
+		}
+		if err := p.rows.Scan(&p.point, &p.place.Node, &p.place.Tariff); err != nil {
+			return release.Place{}, err
+		}
+		p.place.Node, p.place.Tariff = once(p.names, p.place.Node), once(p.names, p.place.Tariff)
+	}
+	return p.place, nil
 }
 
 // stay is an occupancy, as far as it counts.
