@@ -27,10 +27,11 @@ type benchRelease struct {
 	seed        string
 	google      string
 
-	drawn    [32]byte            // the seed of all populations that are generated
-	rhos     map[string][]dp.Rho // of each trial's levels, found on the reference
-	homeDays []float64           // household-days a second, of each round of a day's curve
-	results  benchReleaseReport
+	drawn     [32]byte             // the seed of all populations that are generated
+	rhos      map[string][]dp.Rho  // of each trial's levels, found on the reference
+	baselines map[string][]float64 // of each view's levels, on the reference
+	homeDays  []float64            // household-days a second, of each round of a day's curve
+	results   benchReleaseReport
 }
 
 // perLevel is a figure for each level of the tree.
@@ -157,7 +158,7 @@ func (b *benchRelease) run(ctx context.Context, progress io.Writer) error {
 		return err
 	}
 	households := private.day.Households()
-	b.rhos = map[string][]dp.Rho{}
+	b.rhos, b.baselines = map[string][]dp.Rho{}, map[string][]float64{}
 	b.results = benchReleaseReport{
 		RMSE: map[string]perLevel{}, OneClip: map[string]perLevel{}, Splits: map[string]perLevel{}, Baseline: map[string]perLevel{},
 		Rivals: map[string]map[string]perLevel{}, Settled: map[string]map[string]settled{}, Coverage: map[string]perLevel{},
@@ -221,9 +222,9 @@ func (b *benchRelease) try(ctx context.Context, progress io.Writer, t trialOf, s
 		return err
 	}
 	split := perLevel{}
-	b.rhos[t.name] = nil
+	b.rhos[t.name], b.baselines[t.view] = nil, nil
 	for i, l := range design.Levels {
-		b.rhos[t.name] = append(b.rhos[t.name], l.Rho)
+		b.rhos[t.name], b.baselines[t.view] = append(b.rhos[t.name], l.Rho), append(b.baselines[t.view], l.Baseline)
 		split[levelNames[i]] = float64(l.Rho) / float64(t.rho)
 	}
 	b.results.Splits[t.name] = split
@@ -282,7 +283,7 @@ func (b *benchRelease) rival(ctx context.Context, progress io.Writer, r rival, t
 	if b.results.Rivals[r.name] == nil {
 		b.results.Rivals[r.name], b.results.Settled[r.name] = map[string]perLevel{}, map[string]settled{}
 	}
-	s, err := r.settle(t, reference, sizes)
+	s, err := r.settle(t, reference, sizes, b.baselines[t.view])
 	if err != nil {
 		return err
 	}

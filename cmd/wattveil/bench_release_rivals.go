@@ -88,7 +88,7 @@ type settled struct {
 
 // settle plans a rival: for every split the best bound of each level, and of all splits
 // the best.
-func (r rival) settle(t trialOf, reference held, sizes []int) (settled, error) {
+func (r rival) settle(t trialOf, reference held, sizes []int, baselines []float64) (settled, error) {
 	squares, load := make([][]float64, len(r.bounds)), []float64(nil)
 	for i, bound := range r.bounds {
 		c, err := r.cut(reference, bound, sizes[len(sizes)-1])
@@ -123,7 +123,7 @@ func (r rival) settle(t trialOf, reference held, sizes []int) (settled, error) {
 				return 0, err
 			}
 		}
-		return plan.Score(errors), nil
+		return plan.Score(errors, baselines), nil
 	})
 	if err != nil {
 		return settled{}, err

@@ -150,12 +150,22 @@ func descend(parts []int, score func(parts []int) (float64, error)) (float64, er
 // Score is what a split is judged by, from the levels' errors in parts of their loads:
 // the sum of their square roots. The plain sum sees little but the finest level, the sum
 // of logarithms gives up a level that is hard; this lies between.
-func Score(errors []float64) float64 {
-	sum := 0.0
-	for _, e := range errors {
+//
+// A level whose error is not clearly below its baseline, what anybody knows without it,
+// costs every household's budget for next to nothing. Each makes the score worse, the more
+// the closer it is: enough to lift it where that takes little from the others, and not
+// enough to spend all on one that no split lifts. A baseline of 0 is that of a region, and
+// is not looked at.
+func Score(errors, baselines []float64) float64 {
+	const clearly, weight = 0.97, 1
+	sum, factor := 0.0, 1.0
+	for i, e := range errors {
 		sum += math.Sqrt(e)
+		if baselines[i] > 0 {
+			factor += weight * min(max(0, e/baselines[i]-clearly), 2*(1-clearly))
+		}
 	}
-	return sum
+	return factor * sum
 }
 
 // Best finds the split of a budget over the levels whose [Score] on the reference is the
@@ -170,11 +180,11 @@ func (s *Study) Best(budget dp.Rho) (*Design, error) {
 		if err != nil {
 			return 0, err
 		}
-		errors := make([]float64, len(d.Levels))
-		for i := range d.Levels {
-			errors[i] = d.Expected(i)
+		errors, baselines := make([]float64, len(d.Levels)), make([]float64, len(d.Levels))
+		for i, l := range d.Levels {
+			errors[i], baselines[i] = d.Expected(i), l.Baseline
 		}
-		return Score(errors), nil
+		return Score(errors, baselines), nil
 	})
 	if err != nil {
 		return nil, err

@@ -46,11 +46,11 @@ func TestBestIsBest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var errors []float64
-		for i := range d.Levels {
-			errors = append(errors, d.Expected(i))
+		var errors, baselines []float64
+		for i, l := range d.Levels {
+			errors, baselines = append(errors, d.Expected(i)), append(baselines, l.Baseline)
 		}
-		return plan.Score(errors)
+		return plan.Score(errors, baselines)
 	}
 	find := func() (parts []int) {
 		d, err := s.Best(budget)
@@ -82,6 +82,25 @@ func TestBestIsBest(t *testing.T) {
 		if other := score(parts); other < least/1.005 {
 			t.Errorf("split %v has a score of %.6f, the best one, %v, %.6f", parts, other, found, least)
 		}
+	}
+}
+
+// A level that says no more than what anybody knows makes a split worse, by as much as a
+// little of the other levels' errors and no more. It would catch a plan that spends half
+// of a budget on numbers that are worth nothing, and one that gives up all levels for one.
+func TestScoreOfAMuteLevel(t *testing.T) {
+	base := []float64{0, 0.02, 0.22}
+	score := func(region, middle, fine float64) float64 { return plan.Score([]float64{region, middle, fine}, base) }
+	const speaks, mute = 0.21, 0.2205
+	plain := func(errors ...float64) float64 { return plan.Score(errors, make([]float64, len(errors))) }
+	if plain(0.005, 0.01, speaks) <= plain(0.0025, 0.01, mute) || score(0.005, 0.01, speaks) >= score(0.0025, 0.01, mute) {
+		t.Error("a feeder that speaks is not worth a quarter of a percent of the region")
+	}
+	if score(0.01, 0.01, speaks) <= score(0.0025, 0.01, mute) {
+		t.Error("a feeder that speaks is worth a region four times as far off")
+	}
+	if score(0.003, 0.01, 2) > 1.06*plain(0.003, 0.01, 2)*(1+1e-9) || score(0.003, 0.01, 0.2) != plain(0.003, 0.01, 0.2) {
+		t.Error("a level that no split lifts weighs more than 6 %, or one that says enough weighs something")
 	}
 }
 
