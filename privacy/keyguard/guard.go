@@ -126,5 +126,5 @@ func (g *Guard) BlockKeys(ctx context.Context, r Request) (*BlockKeys, error) {
 	if err := g.keys.SpendAccess(ctx, verified.Index, leaf.self); err != nil {
 		return nil, fmt.Errorf("spending access: %w", err)
 	}
-	return g.derive(ctx, wanted, wraps)
+	return g.derive(seal.WithAccess(ctx, verified.Index), wanted, wraps)
 }

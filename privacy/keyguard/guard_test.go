@@ -29,6 +29,9 @@ func TestKeysOfALeaf(t *testing.T) {
 	if keys.Damaged != 0 || w.keys.Uses(index) != 1 {
 		t.Errorf("%d damaged, %d uses", keys.Damaged, w.keys.Uses(index))
 	}
+	if !slices.Equal(w.wrapper.accesses, []uint64{index}) {
+		t.Errorf("unwrapped for the accesses %v, want %d: a key service's own log would not fit the ledger", w.wrapper.accesses, index)
+	}
 	keys.Clear()
 	w.opens(keys, func(seal.Block) bool { return false })
 }

@@ -197,6 +197,8 @@ type wrapper struct {
 	items []seal.Item
 	given [][]byte
 	err   error
+	// accesses are the leaves that what was unwrapped was marked with.
+	accesses []uint64
 }
 
 func (w *wrapper) unwraps() int {
@@ -219,11 +221,14 @@ func (w *wrapper) Wrap(_ context.Context, _ string, items []seal.Item) ([][]byte
 	return wrapped, nil
 }
 
-func (w *wrapper) Unwrap(_ context.Context, key string, items []seal.Item) ([][]byte, error) {
+func (w *wrapper) Unwrap(ctx context.Context, key string, items []seal.Item) ([][]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
 		return nil, w.err
+	}
+	if index, ok := seal.AccessOf(ctx); ok {
+		w.accesses = append(w.accesses, index)
 	}
 	var secrets [][]byte
 	for _, i := range items {
