@@ -50,6 +50,7 @@ var Matrix = map[string]Kind{
 	"/wattveil.v1.SessionService/GetHousehold": HouseholdKind,
 
 	"/wattveil.v1.SessionService/RotateHouseholdSecret": HouseholdKind,
+	"/wattveil.v1.SessionService/EraseOwnHousehold":     HouseholdKind,
 
 	"/grpc.health.v1.Health/Check": everyone,
 	"/grpc.health.v1.Health/List":  everyone,

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -46,6 +47,43 @@ type Config struct {
 	Ingest IngestConfig `yaml:"ingest"`
 	// Ledger says how the ledger is kept and watched.
 	Ledger LedgerConfig `yaml:"ledger"`
+	// Erasure says when what is erased has left every copy.
+	Erasure ErasureConfig `yaml:"erasure"`
+}
+
+// ErasureConfig says when what is erased has left every copy.
+type ErasureConfig struct {
+	// Journal is a file outside the store that remembers who was erased, so that a
+	// restored database is erased again before it serves. LoadConfig makes it
+	// erasures beside the configuration file if it is not named; a hub without one
+	// says so in its log. Never back it up together with the store.
+	Journal string `yaml:"journal"`
+	// RotateEvery is how often the key that wraps households' keys is rotated, all
+	// that live wrapped anew, and what is older destroyed; seven days if zero.
+	RotateEvery time.Duration `yaml:"rotate_every"`
+	// BackupRetention is how long backups of the store are kept, KeyBackupRetention
+	// how long those of the key service; 35 days if zero. The hub cannot know, and
+	// tells households.
+	BackupRetention    time.Duration `yaml:"backup_retention"`
+	KeyBackupRetention time.Duration `yaml:"key_backup_retention"`
+}
+
+const (
+	journalName      = "erasures"
+	defaultRotation  = 7 * 24 * time.Hour
+	defaultRetention = 35 * 24 * time.Hour
+	longestRetention = 3650 * 24 * time.Hour
+)
+
+func (e *ErasureConfig) setDefaults() {
+	e.RotateEvery = cmp.Or(e.RotateEvery, defaultRotation)
+	e.BackupRetention = cmp.Or(e.BackupRetention, defaultRetention)
+	e.KeyBackupRetention = cmp.Or(e.KeyBackupRetention, defaultRetention)
+}
+
+func (e *ErasureConfig) inRange() bool {
+	return e.RotateEvery >= time.Hour && e.RotateEvery <= 366*24*time.Hour &&
+		e.BackupRetention > 0 && e.BackupRetention <= longestRetention && e.KeyBackupRetention > 0 && e.KeyBackupRetention <= longestRetention
 }
 
 // KeysConfig names the key service.
@@ -156,6 +194,7 @@ func (c *Config) setDefaults() {
 		c.Catalogue = release.DefaultCatalogue()
 	}
 	c.Ledger.setDefaults()
+	c.Erasure.setDefaults()
 	in := &c.Ingest
 	if in.Committers == 0 {
 		in.Committers = 1
@@ -234,6 +273,9 @@ func (c *Config) Validate() error {
 	if strings.HasPrefix(c.Store, "sqlite:") && c.Ingest.Committers > 1 {
 		return fail("ingest.committers: SQLite has one writer")
 	}
+	if !c.Erasure.inRange() {
+		return fail("erasure: a duration is out of range")
+	}
 	if problem := c.Ledger.problem(); problem != "" {
 		return fail("%s", problem)
 	}
@@ -292,6 +334,8 @@ func (c *Config) resolve(dir string) {
 		c.Store = "sqlite:" + filepath.Join(dir, path)
 	}
 	c.Ledger.resolve(dir)
+	c.Erasure.Journal = cmp.Or(c.Erasure.Journal, journalName)
+	abs(&c.Erasure.Journal)
 	abs(&c.Keys.Keyring)
 	abs(&c.CatalogueFile)
 	if v := c.Keys.Vault; v != nil {

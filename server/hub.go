@@ -52,6 +52,7 @@ type Hub struct {
 	sequencer *ledger.Sequencer[*store.Tx]
 	witness   *ledger.WitnessFile // or nil
 	cosigner  *ledger.Cosigner    // or nil
+	erasures  *erasureJournal     // or nil
 	mapper    *ledger.Mapper[*store.Tx]
 	prover    *ledger.Prover
 	policy    []byte       // text of the witness policy in force; nil without one
@@ -154,11 +155,18 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 		},
 		committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, log: d.Log, stopping: h.stopping, sound: h.sequencer.Failure,
 	}
+	if err := h.openJournal(ctx); err != nil {
+		return err
+	}
+	eraser := &eraser{store: d.Store, sequencer: h.sequencer, journal: h.erasures, clock: d.Clock, random: d.Random}
+	if err := h.replayErasures(ctx, eraser); err != nil {
+		return err
+	}
 	h.prover = ledger.NewProver(d.Store)
 	codes := letterCodes{key: secrets.codes}
 	services := services{
 		meter:    h.meter,
-		registry: &registryService{store: d.Store, sequencer: h.sequencer, keys: d.Keys, codes: codes, clock: d.Clock, random: d.Random},
+		registry: &registryService{store: d.Store, keys: d.Keys, codes: codes, eraser: eraser, clock: d.Clock, random: d.Random},
 		consent:  &consentService{store: d.Store, prover: h.prover, consents: h.consents, clock: d.Clock, narrowings: newBuckets(narrowingsPerHour, time.Hour)},
 		reading: &readingService{
 			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
@@ -166,7 +174,9 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 		},
 		release: &releaseService{store: d.Store, catalogue: h.cfg.Catalogue, clock: d.Clock},
 		audit:   &auditService{store: d.Store, prover: h.prover, sequencer: h.sequencer, mapper: h.mapper, clock: d.Clock, vkey: vkey},
-		session: &sessionService{store: d.Store, sequencer: h.sequencer, codes: codes, clock: d.Clock, random: d.Random, tries: newBucket(60, time.Minute)},
+		session: &sessionService{
+			store: d.Store, sequencer: h.sequencer, eraser: eraser, erasure: h.cfg.Erasure, codes: codes, clock: d.Clock, random: d.Random, tries: newBucket(60, time.Minute),
+		},
 	}
 	h.health = health.NewServer()
 	return h.doors(ctx, services)
@@ -444,4 +454,6 @@ func (h *Hub) Close() {
 		_ = h.witness.Close()
 		h.witness = nil
 	}
+	h.erasures.close()
+	h.erasures = nil
 }

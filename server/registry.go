@@ -21,12 +21,12 @@ import (
 // registryService implements RegistryService.
 type registryService struct {
 	wattveilv1.UnimplementedRegistryServiceServer
-	store     *store.Store
-	sequencer *ledger.Sequencer[*store.Tx]
-	keys      seal.Wrapper
-	codes     letterCodes
-	clock     Clock
-	random    io.Reader
+	store  *store.Store
+	keys   seal.Wrapper
+	codes  letterCodes
+	eraser *eraser
+	clock  Clock
+	random io.Reader
 }
 
 // PutUtilities adds or renames utilities.

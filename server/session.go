@@ -26,6 +26,8 @@ type sessionService struct {
 	wattveilv1.UnimplementedSessionServiceServer
 	store     *store.Store
 	sequencer *ledger.Sequencer[*store.Tx]
+	eraser    *eraser
+	erasure   ErasureConfig
 	codes     letterCodes
 	clock     Clock
 	random    io.Reader
@@ -78,7 +80,10 @@ func (s *sessionService) GetHousehold(ctx context.Context, _ *wattveilv1.GetHous
 	if err != nil {
 		return nil, err
 	}
-	resp := &wattveilv1.GetHouseholdResponse{Household: string(h)}
+	resp := &wattveilv1.GetHouseholdResponse{Household: string(h), Erasure: &wattveilv1.ErasureTerms{
+		KeysSeconds:    int64((s.erasure.RotateEvery + s.erasure.KeyBackupRetention) / time.Second),
+		BackupsSeconds: int64(s.erasure.BackupRetention / time.Second),
+	}}
 	for _, o := range occupancies {
 		resp.Occupancies = append(resp.Occupancies, &wattveilv1.Occupancy{UsagePoint: string(o.UsagePoint), From: o.From, Until: o.Until, Zone: o.Zone, Node: o.Node})
 	}

@@ -170,7 +170,16 @@ func (h *fakeHub) GetHousehold(context.Context, *wattveilv1.GetHouseholdRequest)
 	return &wattveilv1.GetHouseholdResponse{
 		Household: homeID, FirstDay: h.first, LastDay: h.last,
 		Occupancies: []*wattveilv1.Occupancy{{UsagePoint: "CH-0001", From: 0, Zone: h.zone, Node: "feeder-1"}},
+		Erasure:     &wattveilv1.ErasureTerms{KeysSeconds: 42 * 86400, BackupsSeconds: 35 * 86400},
 	}, nil
+}
+
+func (h *fakeHub) EraseOwnHousehold(_ context.Context, req *wattveilv1.EraseOwnHouseholdRequest) (*wattveilv1.EraseOwnHouseholdResponse, error) {
+	if req.GetHousehold() != homeID {
+		return nil, status.Error(codes.InvalidArgument, "not confirmed")
+	}
+	h.ended = true
+	return &wattveilv1.EraseOwnHouseholdResponse{Indices: []uint64{4711}}, nil
 }
 
 func (h *fakeHub) ReadOwnSeries(ctx context.Context, req *wattveilv1.ReadOwnSeriesRequest) (*wattveilv1.ReadOwnSeriesResponse, error) {

@@ -38,6 +38,8 @@ var documents = map[string]any{
 	"permission": document[permissionPage]{},
 	"narrow":     document[narrowPage]{},
 	"revoke":     document[revokePage]{},
+	"erase":      document[erasePage]{},
+	"erased":     document[erasedPage]{},
 	"seen":       document[seenPage]{},
 	"entry":      document[entryPage]{},
 	"public":     document[publicPage]{},

@@ -33,6 +33,9 @@ var visits = map[string]struct {
 	"GET /seen":                 {path: "/seen", with: 200, without: 401},
 	"GET /seen/{index}":         {path: "/seen/0", with: 200, without: 401},
 	"GET /seen/{index}/proof":   {path: "/seen/0/proof", with: 200, without: 401},
+	"GET /erase":                {path: "/erase", with: 200, without: 401},
+	"POST /erase":               {path: "/erase", form: url.Values{"sure": {"yes"}}, with: 303, without: 401, location: "/erased?entry=4711"},
+	"GET /erased":               {path: "/erased", with: 200, without: 200},
 	"GET /public":               {path: "/public", with: 200, without: 200},
 
 	"GET /regulator":                     {path: "/regulator", with: 404, without: 404},

@@ -94,7 +94,8 @@ func startRig(ctx context.Context, c rigConfig) (_ *rig, err error) {
 	cfg := server.Config{
 		Origin: r.origin, Store: url, Keys: server.KeysConfig{Keyring: filepath.Join(c.Dir, "keys")},
 		GRPC: grpcDoor, HTTP: server.ListenConfig{Listen: "127.0.0.1:0"}, Catalogue: r.catalogue, Ingest: server.IngestConfig{Committers: c.Committers},
-		Ledger: server.LedgerConfig{SelfWitness: filepath.Join(c.Dir, "ledger.witness")},
+		Ledger:  server.LedgerConfig{SelfWitness: filepath.Join(c.Dir, "ledger.witness")},
+		Erasure: server.ErasureConfig{Journal: filepath.Join(c.Dir, "erasures")},
 	}
 	if r.hub, err = server.New(ctx, cfg, server.Deps{Store: r.store, Keys: r.ring, Clock: r.clock.Now, Random: rand.Reader, Log: c.Log}); err != nil {
 		return nil, err

@@ -215,3 +215,35 @@ func (t *Tx) eventsOf(ctx context.Context, h consent.Household, limit int) ([]le
 		return e, err
 	}, `SELECT idx, recipient, payload FROM tlog_private WHERE subject = $1 AND subject <> '' ORDER BY idx LIMIT $2`, h, limit)
 }
+
+// HasHousehold reports whether a household is registered, erased or not.
+func (s *Store) HasHousehold(ctx context.Context, h consent.Household) (bool, error) {
+	var n int
+	err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM households WHERE id = $1`, h).Scan(&n)
+	return n > 0, s.reading("a household", err)
+}
+
+// Unerased is a household of which something is left to erase.
+type Unerased struct {
+	ID consent.Household
+	// Begun: its keys are gone, and events are left that an erasure has yet to take.
+	Begun bool
+}
+
+// Unerased calls yield with every household that is not erased, or not to the end.
+func (s *Store) Unerased(ctx context.Context, yield func(Unerased)) error {
+	rows, err := s.read.QueryContext(ctx, `SELECT id, FALSE FROM households WHERE public_key IS NOT NULL
+		UNION ALL SELECT id, TRUE FROM households h WHERE public_key IS NULL AND EXISTS (SELECT 1 FROM tlog_private p WHERE p.subject = h.id AND p.subject <> '')`)
+	if err != nil {
+		return s.reading("households", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var u Unerased
+		if err := rows.Scan(&u.ID, &u.Begun); err != nil {
+			return s.reading("households", err)
+		}
+		yield(u)
+	}
+	return s.reading("households", rows.Err())
+}

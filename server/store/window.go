@@ -244,7 +244,7 @@ type pointPlaces struct {
 }
 
 func (s *Store) pointPlaces(ctx context.Context) (*pointPlaces, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT id, node, tariff FROM usage_points ORDER BY id`)
+	rows, err := s.read.QueryContext(ctx, `SELECT id, node, tariff FROM usage_points ORDER BY id`) //nolint:rowserrcheck // seek does
 	if err != nil {
 		return nil, err
 	}

@@ -243,7 +243,9 @@ type GetHouseholdResponse struct {
 	// First and last UTC day with data, "2006-01-02"; empty when there is none.
 	FirstDay string `protobuf:"bytes,3,opt,name=first_day,json=firstDay,proto3" json:"first_day,omitempty"`
 	// Last UTC day with data.
-	LastDay       string `protobuf:"bytes,4,opt,name=last_day,json=lastDay,proto3" json:"last_day,omitempty"`
+	LastDay string `protobuf:"bytes,4,opt,name=last_day,json=lastDay,proto3" json:"last_day,omitempty"`
+	// What an erasure takes, and until when.
+	Erasure       *ErasureTerms `protobuf:"bytes,5,opt,name=erasure,proto3" json:"erasure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,6 +308,69 @@ func (x *GetHouseholdResponse) GetLastDay() string {
 	return ""
 }
 
+func (x *GetHouseholdResponse) GetErasure() *ErasureTerms {
+	if x != nil {
+		return x.Erasure
+	}
+	return nil
+}
+
+// ErasureTerms say when what is erased has left every copy, counted from the erasure.
+type ErasureTerms struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Seconds until no key opens the readings any more, not from any backup of the
+	// database: keys rotate that often, and backups of the key service are kept so long.
+	KeysSeconds int64 `protobuf:"varint,1,opt,name=keys_seconds,json=keysSeconds,proto3" json:"keys_seconds,omitempty"`
+	// Seconds until consents and the record of reads have left the last backup.
+	BackupsSeconds int64 `protobuf:"varint,2,opt,name=backups_seconds,json=backupsSeconds,proto3" json:"backups_seconds,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ErasureTerms) Reset() {
+	*x = ErasureTerms{}
+	mi := &file_wattveil_v1_session_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErasureTerms) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErasureTerms) ProtoMessage() {}
+
+func (x *ErasureTerms) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_session_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErasureTerms.ProtoReflect.Descriptor instead.
+func (*ErasureTerms) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_session_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ErasureTerms) GetKeysSeconds() int64 {
+	if x != nil {
+		return x.KeysSeconds
+	}
+	return 0
+}
+
+func (x *ErasureTerms) GetBackupsSeconds() int64 {
+	if x != nil {
+		return x.BackupsSeconds
+	}
+	return 0
+}
+
 // Occupancy says that a usage point is the household's for a time.
 type Occupancy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -325,7 +390,7 @@ type Occupancy struct {
 
 func (x *Occupancy) Reset() {
 	*x = Occupancy{}
-	mi := &file_wattveil_v1_session_proto_msgTypes[6]
+	mi := &file_wattveil_v1_session_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -337,7 +402,7 @@ func (x *Occupancy) String() string {
 func (*Occupancy) ProtoMessage() {}
 
 func (x *Occupancy) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_session_proto_msgTypes[6]
+	mi := &file_wattveil_v1_session_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -350,7 +415,7 @@ func (x *Occupancy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Occupancy.ProtoReflect.Descriptor instead.
 func (*Occupancy) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_session_proto_rawDescGZIP(), []int{6}
+	return file_wattveil_v1_session_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Occupancy) GetUsagePoint() string {
@@ -399,7 +464,7 @@ type RotateHouseholdSecretRequest struct {
 
 func (x *RotateHouseholdSecretRequest) Reset() {
 	*x = RotateHouseholdSecretRequest{}
-	mi := &file_wattveil_v1_session_proto_msgTypes[7]
+	mi := &file_wattveil_v1_session_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +476,7 @@ func (x *RotateHouseholdSecretRequest) String() string {
 func (*RotateHouseholdSecretRequest) ProtoMessage() {}
 
 func (x *RotateHouseholdSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_session_proto_msgTypes[7]
+	mi := &file_wattveil_v1_session_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +489,7 @@ func (x *RotateHouseholdSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateHouseholdSecretRequest.ProtoReflect.Descriptor instead.
 func (*RotateHouseholdSecretRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_session_proto_rawDescGZIP(), []int{7}
+	return file_wattveil_v1_session_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RotateHouseholdSecretRequest) GetRequestId() string {
@@ -445,7 +510,7 @@ type RotateHouseholdSecretResponse struct {
 
 func (x *RotateHouseholdSecretResponse) Reset() {
 	*x = RotateHouseholdSecretResponse{}
-	mi := &file_wattveil_v1_session_proto_msgTypes[8]
+	mi := &file_wattveil_v1_session_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -457,7 +522,7 @@ func (x *RotateHouseholdSecretResponse) String() string {
 func (*RotateHouseholdSecretResponse) ProtoMessage() {}
 
 func (x *RotateHouseholdSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_session_proto_msgTypes[8]
+	mi := &file_wattveil_v1_session_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -470,12 +535,113 @@ func (x *RotateHouseholdSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateHouseholdSecretResponse.ProtoReflect.Descriptor instead.
 func (*RotateHouseholdSecretResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_session_proto_rawDescGZIP(), []int{8}
+	return file_wattveil_v1_session_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RotateHouseholdSecretResponse) GetSequence() uint64 {
 	if x != nil {
 		return x.Sequence
+	}
+	return 0
+}
+
+// EraseOwnHouseholdRequest says that the caller means it.
+type EraseOwnHouseholdRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The calling household's identifier, once more.
+	Household     string `protobuf:"bytes,1,opt,name=household,proto3" json:"household,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseOwnHouseholdRequest) Reset() {
+	*x = EraseOwnHouseholdRequest{}
+	mi := &file_wattveil_v1_session_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseOwnHouseholdRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseOwnHouseholdRequest) ProtoMessage() {}
+
+func (x *EraseOwnHouseholdRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_session_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseOwnHouseholdRequest.ProtoReflect.Descriptor instead.
+func (*EraseOwnHouseholdRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_session_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *EraseOwnHouseholdRequest) GetHousehold() string {
+	if x != nil {
+		return x.Household
+	}
+	return ""
+}
+
+// EraseOwnHouseholdResponse says where the erasure is recorded.
+type EraseOwnHouseholdResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The leaves of the erasure.
+	Indices []uint64 `protobuf:"varint,1,rep,packed,name=indices,proto3" json:"indices,omitempty"`
+	// How many events they name.
+	Events        uint64 `protobuf:"varint,2,opt,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseOwnHouseholdResponse) Reset() {
+	*x = EraseOwnHouseholdResponse{}
+	mi := &file_wattveil_v1_session_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseOwnHouseholdResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseOwnHouseholdResponse) ProtoMessage() {}
+
+func (x *EraseOwnHouseholdResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_session_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseOwnHouseholdResponse.ProtoReflect.Descriptor instead.
+func (*EraseOwnHouseholdResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_session_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *EraseOwnHouseholdResponse) GetIndices() []uint64 {
+	if x != nil {
+		return x.Indices
+	}
+	return nil
+}
+
+func (x *EraseOwnHouseholdResponse) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
 	}
 	return 0
 }
@@ -494,12 +660,16 @@ const file_wattveil_v1_session_proto_rawDesc = "" +
 	"expires_at\x18\x02 \x01(\x03R\texpiresAt\"\x15\n" +
 	"\x13CloseSessionRequest\"\x16\n" +
 	"\x14CloseSessionResponse\"\x15\n" +
-	"\x13GetHouseholdRequest\"\xa6\x01\n" +
+	"\x13GetHouseholdRequest\"\xdb\x01\n" +
 	"\x14GetHouseholdResponse\x12\x1c\n" +
 	"\thousehold\x18\x01 \x01(\tR\thousehold\x128\n" +
 	"\voccupancies\x18\x02 \x03(\v2\x16.wattveil.v1.OccupancyR\voccupancies\x12\x1b\n" +
 	"\tfirst_day\x18\x03 \x01(\tR\bfirstDay\x12\x19\n" +
-	"\blast_day\x18\x04 \x01(\tR\alastDay\"~\n" +
+	"\blast_day\x18\x04 \x01(\tR\alastDay\x123\n" +
+	"\aerasure\x18\x05 \x01(\v2\x19.wattveil.v1.ErasureTermsR\aerasure\"Z\n" +
+	"\fErasureTerms\x12!\n" +
+	"\fkeys_seconds\x18\x01 \x01(\x03R\vkeysSeconds\x12'\n" +
+	"\x0fbackups_seconds\x18\x02 \x01(\x03R\x0ebackupsSeconds\"~\n" +
 	"\tOccupancy\x12\x1f\n" +
 	"\vusage_point\x18\x01 \x01(\tR\n" +
 	"usagePoint\x12\x12\n" +
@@ -511,12 +681,18 @@ const file_wattveil_v1_session_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\";\n" +
 	"\x1dRotateHouseholdSecretResponse\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence2\xfc\x02\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"8\n" +
+	"\x18EraseOwnHouseholdRequest\x12\x1c\n" +
+	"\thousehold\x18\x01 \x01(\tR\thousehold\"M\n" +
+	"\x19EraseOwnHouseholdResponse\x12\x18\n" +
+	"\aindices\x18\x01 \x03(\x04R\aindices\x12\x16\n" +
+	"\x06events\x18\x02 \x01(\x04R\x06events2\xe0\x03\n" +
 	"\x0eSessionService\x12P\n" +
 	"\vOpenSession\x12\x1f.wattveil.v1.OpenSessionRequest\x1a .wattveil.v1.OpenSessionResponse\x12S\n" +
 	"\fCloseSession\x12 .wattveil.v1.CloseSessionRequest\x1a!.wattveil.v1.CloseSessionResponse\x12S\n" +
 	"\fGetHousehold\x12 .wattveil.v1.GetHouseholdRequest\x1a!.wattveil.v1.GetHouseholdResponse\x12n\n" +
-	"\x15RotateHouseholdSecret\x12).wattveil.v1.RotateHouseholdSecretRequest\x1a*.wattveil.v1.RotateHouseholdSecretResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
+	"\x15RotateHouseholdSecret\x12).wattveil.v1.RotateHouseholdSecretRequest\x1a*.wattveil.v1.RotateHouseholdSecretResponse\x12b\n" +
+	"\x11EraseOwnHousehold\x12%.wattveil.v1.EraseOwnHouseholdRequest\x1a&.wattveil.v1.EraseOwnHouseholdResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
 
 var (
 	file_wattveil_v1_session_proto_rawDescOnce sync.Once
@@ -530,7 +706,7 @@ func file_wattveil_v1_session_proto_rawDescGZIP() []byte {
 	return file_wattveil_v1_session_proto_rawDescData
 }
 
-var file_wattveil_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_wattveil_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_wattveil_v1_session_proto_goTypes = []any{
 	(*OpenSessionRequest)(nil),            // 0: wattveil.v1.OpenSessionRequest
 	(*OpenSessionResponse)(nil),           // 1: wattveil.v1.OpenSessionResponse
@@ -538,25 +714,31 @@ var file_wattveil_v1_session_proto_goTypes = []any{
 	(*CloseSessionResponse)(nil),          // 3: wattveil.v1.CloseSessionResponse
 	(*GetHouseholdRequest)(nil),           // 4: wattveil.v1.GetHouseholdRequest
 	(*GetHouseholdResponse)(nil),          // 5: wattveil.v1.GetHouseholdResponse
-	(*Occupancy)(nil),                     // 6: wattveil.v1.Occupancy
-	(*RotateHouseholdSecretRequest)(nil),  // 7: wattveil.v1.RotateHouseholdSecretRequest
-	(*RotateHouseholdSecretResponse)(nil), // 8: wattveil.v1.RotateHouseholdSecretResponse
+	(*ErasureTerms)(nil),                  // 6: wattveil.v1.ErasureTerms
+	(*Occupancy)(nil),                     // 7: wattveil.v1.Occupancy
+	(*RotateHouseholdSecretRequest)(nil),  // 8: wattveil.v1.RotateHouseholdSecretRequest
+	(*RotateHouseholdSecretResponse)(nil), // 9: wattveil.v1.RotateHouseholdSecretResponse
+	(*EraseOwnHouseholdRequest)(nil),      // 10: wattveil.v1.EraseOwnHouseholdRequest
+	(*EraseOwnHouseholdResponse)(nil),     // 11: wattveil.v1.EraseOwnHouseholdResponse
 }
 var file_wattveil_v1_session_proto_depIdxs = []int32{
-	6, // 0: wattveil.v1.GetHouseholdResponse.occupancies:type_name -> wattveil.v1.Occupancy
-	0, // 1: wattveil.v1.SessionService.OpenSession:input_type -> wattveil.v1.OpenSessionRequest
-	2, // 2: wattveil.v1.SessionService.CloseSession:input_type -> wattveil.v1.CloseSessionRequest
-	4, // 3: wattveil.v1.SessionService.GetHousehold:input_type -> wattveil.v1.GetHouseholdRequest
-	7, // 4: wattveil.v1.SessionService.RotateHouseholdSecret:input_type -> wattveil.v1.RotateHouseholdSecretRequest
-	1, // 5: wattveil.v1.SessionService.OpenSession:output_type -> wattveil.v1.OpenSessionResponse
-	3, // 6: wattveil.v1.SessionService.CloseSession:output_type -> wattveil.v1.CloseSessionResponse
-	5, // 7: wattveil.v1.SessionService.GetHousehold:output_type -> wattveil.v1.GetHouseholdResponse
-	8, // 8: wattveil.v1.SessionService.RotateHouseholdSecret:output_type -> wattveil.v1.RotateHouseholdSecretResponse
-	5, // [5:9] is the sub-list for method output_type
-	1, // [1:5] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	7,  // 0: wattveil.v1.GetHouseholdResponse.occupancies:type_name -> wattveil.v1.Occupancy
+	6,  // 1: wattveil.v1.GetHouseholdResponse.erasure:type_name -> wattveil.v1.ErasureTerms
+	0,  // 2: wattveil.v1.SessionService.OpenSession:input_type -> wattveil.v1.OpenSessionRequest
+	2,  // 3: wattveil.v1.SessionService.CloseSession:input_type -> wattveil.v1.CloseSessionRequest
+	4,  // 4: wattveil.v1.SessionService.GetHousehold:input_type -> wattveil.v1.GetHouseholdRequest
+	8,  // 5: wattveil.v1.SessionService.RotateHouseholdSecret:input_type -> wattveil.v1.RotateHouseholdSecretRequest
+	10, // 6: wattveil.v1.SessionService.EraseOwnHousehold:input_type -> wattveil.v1.EraseOwnHouseholdRequest
+	1,  // 7: wattveil.v1.SessionService.OpenSession:output_type -> wattveil.v1.OpenSessionResponse
+	3,  // 8: wattveil.v1.SessionService.CloseSession:output_type -> wattveil.v1.CloseSessionResponse
+	5,  // 9: wattveil.v1.SessionService.GetHousehold:output_type -> wattveil.v1.GetHouseholdResponse
+	9,  // 10: wattveil.v1.SessionService.RotateHouseholdSecret:output_type -> wattveil.v1.RotateHouseholdSecretResponse
+	11, // 11: wattveil.v1.SessionService.EraseOwnHousehold:output_type -> wattveil.v1.EraseOwnHouseholdResponse
+	7,  // [7:12] is the sub-list for method output_type
+	2,  // [2:7] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_session_proto_init() }
@@ -570,7 +752,7 @@ func file_wattveil_v1_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_session_proto_rawDesc), len(file_wattveil_v1_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const (
 	SessionService_CloseSession_FullMethodName          = "/wattveil.v1.SessionService/CloseSession"
 	SessionService_GetHousehold_FullMethodName          = "/wattveil.v1.SessionService/GetHousehold"
 	SessionService_RotateHouseholdSecret_FullMethodName = "/wattveil.v1.SessionService/RotateHouseholdSecret"
+	SessionService_EraseOwnHousehold_FullMethodName     = "/wattveil.v1.SessionService/EraseOwnHousehold"
 )
 
 // SessionServiceClient is the client API for SessionService service.
@@ -43,6 +44,10 @@ type SessionServiceClient interface {
 	// left the home, and ends every other session: whoever knew the old secret
 	// recognises no event from now on.
 	RotateHouseholdSecret(ctx context.Context, in *RotateHouseholdSecretRequest, opts ...grpc.CallOption) (*RotateHouseholdSecretResponse, error)
+	// EraseOwnHousehold destroys the calling household's keys, consents and what opens
+	// its ledger events, as RegistryService.EraseHousehold does. It cannot be taken
+	// back, and ends every session.
+	EraseOwnHousehold(ctx context.Context, in *EraseOwnHouseholdRequest, opts ...grpc.CallOption) (*EraseOwnHouseholdResponse, error)
 }
 
 type sessionServiceClient struct {
@@ -93,6 +98,16 @@ func (c *sessionServiceClient) RotateHouseholdSecret(ctx context.Context, in *Ro
 	return out, nil
 }
 
+func (c *sessionServiceClient) EraseOwnHousehold(ctx context.Context, in *EraseOwnHouseholdRequest, opts ...grpc.CallOption) (*EraseOwnHouseholdResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EraseOwnHouseholdResponse)
+	err := c.cc.Invoke(ctx, SessionService_EraseOwnHousehold_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SessionServiceServer is the server API for SessionService service.
 // All implementations must embed UnimplementedSessionServiceServer
 // for forward compatibility.
@@ -111,6 +126,10 @@ type SessionServiceServer interface {
 	// left the home, and ends every other session: whoever knew the old secret
 	// recognises no event from now on.
 	RotateHouseholdSecret(context.Context, *RotateHouseholdSecretRequest) (*RotateHouseholdSecretResponse, error)
+	// EraseOwnHousehold destroys the calling household's keys, consents and what opens
+	// its ledger events, as RegistryService.EraseHousehold does. It cannot be taken
+	// back, and ends every session.
+	EraseOwnHousehold(context.Context, *EraseOwnHouseholdRequest) (*EraseOwnHouseholdResponse, error)
 	mustEmbedUnimplementedSessionServiceServer()
 }
 
@@ -132,6 +151,9 @@ func (UnimplementedSessionServiceServer) GetHousehold(context.Context, *GetHouse
 }
 func (UnimplementedSessionServiceServer) RotateHouseholdSecret(context.Context, *RotateHouseholdSecretRequest) (*RotateHouseholdSecretResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RotateHouseholdSecret not implemented")
+}
+func (UnimplementedSessionServiceServer) EraseOwnHousehold(context.Context, *EraseOwnHouseholdRequest) (*EraseOwnHouseholdResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EraseOwnHousehold not implemented")
 }
 func (UnimplementedSessionServiceServer) mustEmbedUnimplementedSessionServiceServer() {}
 func (UnimplementedSessionServiceServer) testEmbeddedByValue()                        {}
@@ -226,6 +248,24 @@ func _SessionService_RotateHouseholdSecret_Handler(srv interface{}, ctx context.
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SessionService_EraseOwnHousehold_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EraseOwnHouseholdRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionServiceServer).EraseOwnHousehold(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SessionService_EraseOwnHousehold_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionServiceServer).EraseOwnHousehold(ctx, req.(*EraseOwnHouseholdRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SessionService_ServiceDesc is the grpc.ServiceDesc for SessionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -248,6 +288,10 @@ var SessionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RotateHouseholdSecret",
 			Handler:    _SessionService_RotateHouseholdSecret_Handler,
+		},
+		{
+			MethodName: "EraseOwnHousehold",
+			Handler:    _SessionService_EraseOwnHousehold_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

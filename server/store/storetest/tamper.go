@@ -40,6 +40,18 @@ func (t *Tamper) Exec(tb testing.TB, statement string, args ...any) {
 	}
 }
 
+// Backup copies a whole SQLite database, as it stands, to a new file.
+func Backup(tb testing.TB, storeURL, path string) {
+	tb.Helper()
+	t := OpenTamper(tb, storeURL)
+	if _, err := t.db.ExecContext(tb.Context(), `VACUUM INTO $1`, path); err != nil {
+		tb.Fatalf("copying the database: %v", err)
+	}
+	if err := t.db.Close(); err != nil {
+		tb.Fatalf("copying the database: %v", err)
+	}
+}
+
 // ledgerTables are all tables of the ledger, and those that change with it.
 var ledgerTables = []string{
 	"tlog_head", "tlog_leaves", "tlog_private", "tlog_tiles", "tlog_checkpoints", "tlog_chains", "tlog_tag_keys", "tlog_envelope_heads", "consents",
