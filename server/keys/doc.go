@@ -1,9 +1,10 @@
 // Package keys holds the roots of the key hierarchy: the two services behind
-// seal.Wrapper.
+// seal.Wrapper and seal.Rotator.
 //
 // Its promise: a named key never leaves its service, wraps nothing that opens
 // under another name or another context, and once destroyed stays destroyed,
-// across restarts, and whatever call comes next.
+// across restarts, and whatever call comes next. So does a version of a key that
+// was retired.
 //
 //   - [Keyring] keeps each named key in a file of its own. It is for one machine
 //     and one process at a time: demonstrations, tests, a small site. Whoever

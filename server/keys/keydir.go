@@ -104,9 +104,9 @@ func checkPrivate(info fs.FileInfo) error {
 }
 
 // adopt writes the format file where there is none yet, then ends what a crash
-// left undone: unfinished writes go, and so does every key that has a
-// tombstone. It refuses keys that are open to other users. The caller holds the
-// lock and has had the directory recognised.
+// left undone: unfinished writes go, and so does every file that was replaced and
+// every key that has a tombstone. It refuses keys that are open to other users. The
+// caller holds the lock and has had the directory recognised.
 func (d keyDir) adopt() error {
 	if there, err := d.exists(formatFile); err != nil {
 		return err
@@ -118,7 +118,7 @@ func (d keyDir) adopt() error {
 		return err
 	}
 	for _, name := range names {
-		key, isKey := strings.CutSuffix(name, keySuffix)
+		key, isKey := keyOf(name)
 		gone := false
 		if isKey {
 			if gone, err = d.exists(key + tombstoneSuffix); err != nil {
@@ -128,6 +128,10 @@ func (d keyDir) adopt() error {
 		switch {
 		case gone || strings.HasSuffix(name, tempSuffix):
 			if err := d.shred(name); err != nil {
+				return err
+			}
+		case strings.HasSuffix(name, replacedSuffix):
+			if err := d.settle(key + keySuffix); err != nil {
 				return err
 			}
 		case isKey:
@@ -176,23 +180,31 @@ func (d keyDir) read(name string, limit int) ([]byte, error) {
 	return d.root.ReadFile(name)
 }
 
-// write makes or replaces a file, whole and durable. A crash leaves either the
-// old state or the new one, and at most a file that adopt removes.
-func (d keyDir) write(name string, content []byte) (err error) {
+// write makes a file, whole and durable. A crash leaves either none or all of it,
+// and at most a file that adopt removes.
+func (d keyDir) write(name string, content []byte) error {
+	if err := d.writeBeside(name, content); err != nil {
+		return err
+	}
+	if err := d.root.Rename(name+tempSuffix, name); err != nil {
+		return errors.Join(err, d.shred(name+tempSuffix))
+	}
+	return d.sync()
+}
+
+// writeBeside writes the file that is to have that name, and makes it durable, under
+// its temporary one.
+func (d keyDir) writeBeside(name string, content []byte) error {
 	temp := name + tempSuffix
 	f, err := d.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(content)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = d.root.Rename(temp, name)
-	}
-	if err != nil {
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return errors.Join(err, d.shred(temp))
 	}
-	return d.sync()
+	return nil
 }
 
 // shred overwrites a file with zeros, then removes it, durably; a missing file

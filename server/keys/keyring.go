@@ -18,14 +18,14 @@ var ErrInUse = errors.New("keys: keyring is in use")
 
 var errClosed = errors.New("keyring is closed")
 
-// Keyring is a seal.Wrapper for one machine: a directory with one file per
+// Keyring is a seal.Rotator for one machine: a directory with one file per
 // named key, next to the database but never in it. Whoever reads the directory
 // can open what the keyring wraps, and whoever copies it keeps that power after
 // a key was destroyed; production uses Vault.
 //
-// Keys are read from their file at each call and are not kept in memory. A
-// destroyed key's bytes are overwritten before its file is removed, and a
-// tombstone stays in its place for ever. Overwriting reaches the disk only
+// Keys are read from their file at each call and are not kept in memory. The bytes
+// of a destroyed key, and of retired versions, are overwritten before their file is
+// removed; a tombstone stays in a destroyed key's place for ever. Overwriting reaches the disk only
 // where the file system writes in place: flash storage, copy-on-write file
 // systems, snapshots and backups may keep the old bytes.
 //
@@ -39,7 +39,7 @@ type Keyring struct {
 	rand   io.Reader
 }
 
-var _ seal.Wrapper = (*Keyring)(nil)
+var _ seal.Rotator = (*Keyring)(nil)
 
 // OpenKeyring opens the keyring in dir for this process alone. A missing or
 // empty directory becomes an empty keyring (the parent must exist); one that
@@ -48,7 +48,8 @@ var _ seal.Wrapper = (*Keyring)(nil)
 // crypto/rand.Reader outside tests. The caller closes it.
 //
 // Opening completes what a crash interrupted: an unfinished creation leaves no
-// key, and a destruction whose tombstone had reached the disk is carried out.
+// key, a rotation or retirement is there or not, with no old file left behind, and a
+// destruction whose tombstone had reached the disk is carried out.
 func OpenKeyring(dir string, rand io.Reader) (*Keyring, error) {
 	if rand == nil {
 		return nil, errors.New("keys: opening keyring: no source of randomness")
@@ -107,12 +108,12 @@ func (k *Keyring) CreateKey(ctx context.Context, key string) error {
 		}
 		return k.confirm(doing, key)
 	}
-	var root [rootKeySize]byte
-	defer clear(root[:])
-	if err := k.random(root[:]); err != nil {
+	roots := &rootKeys{oldest: 1, keys: make([]rootKey, 1)}
+	defer roots.clear()
+	if err := k.random(roots.keys[0][:]); err != nil {
 		return fault(doing, err)
 	}
-	file := formatKeyFile(key, &root)
+	file := formatKeyFile(key, roots)
 	defer clear(file)
 	if err := k.dir.write(key+keySuffix, file); err != nil {
 		return fault(doing, err)
@@ -123,11 +124,11 @@ func (k *Keyring) CreateKey(ctx context.Context, key string) error {
 // confirm answers for a key that is there already: that it can be read, and that
 // its name is durable, even if the call that made it could not say so.
 func (k *Keyring) confirm(doing, key string) error {
-	var root [rootKeySize]byte
-	defer clear(root[:])
-	if err := k.load(doing, key, &root); err != nil {
+	roots, err := k.load(doing, key)
+	if err != nil {
 		return err
 	}
+	roots.clear()
 	if err := k.dir.sync(); err != nil {
 		return fault(doing, err)
 	}
@@ -156,6 +157,9 @@ func (k *Keyring) DestroyKey(ctx context.Context, key string) error {
 	if err := k.dir.shred(key + keySuffix); err != nil {
 		return fault(doing, err)
 	}
+	if err := k.dir.shred(key + keySuffix + replacedSuffix); err != nil {
+		return fault(doing, err)
+	}
 	return nil
 }
 
@@ -169,21 +173,21 @@ func (k *Keyring) Wrap(ctx context.Context, key string, items []seal.Item) ([][]
 	if err := k.random(nonces); err != nil {
 		return nil, fault(doing, err)
 	}
-	return k.each(ctx, doing, key, items, func(root *[rootKeySize]byte, i int) ([]byte, error) {
-		return sealSecret(key, root, items[i], nonces[nonceSize*i:nonceSize*(i+1)])
+	return k.each(ctx, doing, key, items, func(roots *rootKeys, i int) ([]byte, error) {
+		return sealSecret(key, roots, items[i], nonces[nonceSize*i:nonceSize*(i+1)])
 	})
 }
 
 // Unwrap implements seal.Wrapper.
 func (k *Keyring) Unwrap(ctx context.Context, key string, items []seal.Item) ([][]byte, error) {
-	return k.each(ctx, "unwrapping", key, items, func(root *[rootKeySize]byte, i int) ([]byte, error) {
-		return openSecret(key, root, items[i])
+	return k.each(ctx, "unwrapping", key, items, func(roots *rootKeys, i int) ([]byte, error) {
+		return openSecret(key, roots, items[i])
 	})
 }
 
-// each applies f to every item under the named root key, all or nothing.
+// each applies f to every item under the named root keys, all or nothing.
 func (k *Keyring) each(
-	ctx context.Context, doing, key string, items []seal.Item, f func(*[rootKeySize]byte, int) ([]byte, error),
+	ctx context.Context, doing, key string, items []seal.Item, f func(*rootKeys, int) ([]byte, error),
 ) ([][]byte, error) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -193,15 +197,14 @@ func (k *Keyring) each(
 	if len(items) == 0 {
 		return nil, nil
 	}
-	var root [rootKeySize]byte
-	defer clear(root[:])
-	if err := k.load(doing, key, &root); err != nil {
+	roots, err := k.load(doing, key)
+	if err != nil {
 		return nil, err
 	}
+	defer roots.clear()
 	out := make([][]byte, len(items))
 	for i := range items {
-		var err error
-		if out[i], err = f(&root, i); err != nil {
+		if out[i], err = f(roots, i); err != nil {
 			return nil, fmt.Errorf("keys: %s: %w", doing, err)
 		}
 	}
@@ -222,28 +225,29 @@ func (k *Keyring) ready(ctx context.Context, doing, key string) error {
 	return nil
 }
 
-// load reads the named root key from its file.
-func (k *Keyring) load(doing, key string, root *[rootKeySize]byte) error {
+// load reads the named root keys from their file. The caller clears them.
+func (k *Keyring) load(doing, key string) (*rootKeys, error) {
 	gone, err := k.dir.exists(key + tombstoneSuffix)
 	if err != nil {
-		return fault(doing, err)
+		return nil, fault(doing, err)
 	}
 	if gone {
 		// A destruction that failed half-way in this very process.
-		return fmt.Errorf("keys: %s: %w", doing, seal.ErrKeyGone)
+		return nil, fmt.Errorf("keys: %s: %w", doing, seal.ErrKeyGone)
 	}
 	file, err := k.dir.read(key+keySuffix, maxKeyFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("keys: %s: %w", doing, seal.ErrKeyGone)
+		return nil, fmt.Errorf("keys: %s: %w", doing, seal.ErrKeyGone)
 	}
 	if err != nil {
-		return fault(doing, err)
+		return nil, fault(doing, err)
 	}
 	defer clear(file)
-	if err := parseKeyFile(key, file, root); err != nil {
-		return fault(doing, err)
+	roots, err := parseKeyFile(key, file)
+	if err != nil {
+		return nil, fault(doing, err)
 	}
-	return nil
+	return roots, nil
 }
 
 // random fills b from the source that was handed in, one caller at a time.

