@@ -12,13 +12,13 @@ import (
 	"github.com/wattveil/wattveil/privacy/seal"
 )
 
-// Vault is a seal.Wrapper over the transit secrets engine of a HashiCorp Vault
+// Vault is a seal.Rotator over the transit secrets engine of a HashiCorp Vault
 // (https://developer.hashicorp.com/vault/api-docs/secret/transit) or a server
 // with the same API, such as OpenBao. A named key is a transit key of type
 // aes256-gcm96 with derivation: the item's context derives the key that seals
 // it (HKDF-SHA256 inside Vault), so a wrong context opens nothing. What is
-// stored are Vault's own ciphertexts, "vault:v1:…": Vault can rotate its keys
-// and rewrap them.
+// stored are Vault's own ciphertexts, "vault:v1:…", of which the number is the
+// version of the key.
 //
 // Destroying a key first makes a second transit key, its name followed by
 // ".destroyed", which no name of a key can equal. It is never used; it is the
@@ -37,22 +37,10 @@ type Vault struct {
 	prefix  string
 }
 
-var _ seal.Wrapper = (*Vault)(nil)
+var _ seal.Rotator = (*Vault)(nil)
 
 // vaultTombstone follows the name of a destroyed key.
 const vaultTombstone = ".destroyed"
-
-// VaultPolicy answers the Vault policy, in HCL, under which every method of
-// Vault works on the transit engine mounted there, and nothing else does:
-// no rotation, no export, no backup, and no key made by encrypting. A process
-// that only wraps, or only unwraps, does with less.
-func VaultPolicy(mount string) string {
-	return fmt.Sprintf(`path "%[1]s/keys/+"        { capabilities = ["create", "update", "read", "delete"] }
-path "%[1]s/keys/+/config" { capabilities = ["create", "update"] }
-path "%[1]s/encrypt/+"     { capabilities = ["update"] }
-path "%[1]s/decrypt/+"     { capabilities = ["update"] }
-`, mount)
-}
 
 // CreateKey implements seal.Wrapper. It refuses a key of that name that
 // somebody else made in another way, without derivation or open to export:
@@ -152,6 +140,7 @@ type transitKey struct {
 	Derived         bool   `json:"derived"`
 	Exportable      bool   `json:"exportable"`
 	PlaintextBackup bool   `json:"allow_plaintext_backup"`
+	keyVersions
 }
 
 // makeKey creates the transit key; one that exists stays as it is.

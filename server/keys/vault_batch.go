@@ -36,11 +36,12 @@ type encryptItem struct {
 	Context   []byte `json:"context"`
 }
 
-type decryptRequest struct {
-	Batch []decryptItem `json:"batch_input"`
+// closedItems ask for ciphertexts to be decrypted or rewrapped.
+type closedItems struct {
+	Batch []closedItem `json:"batch_input"`
 }
 
-type decryptItem struct {
+type closedItem struct {
 	Ciphertext string `json:"ciphertext"`
 	Context    []byte `json:"context"`
 }
@@ -72,33 +73,20 @@ func (v *Vault) wrap(ctx context.Context, key string, items []seal.Item) ([][]by
 		if err != nil {
 			return nil, err
 		}
-		for i := range chunk {
-			c := []byte(answer.Data.Results[i].Ciphertext)
-			if !canonicalCiphertext(c) {
-				return nil, fmt.Errorf("%w: vault answers no ciphertext", seal.ErrUnavailable)
-			}
-			out = append(out, c)
+		if out, err = answer.ciphertexts(out); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
 }
 
 func (v *Vault) unwrap(ctx context.Context, key string, items []seal.Item) ([][]byte, error) {
-	if err := checkName(key); err != nil {
+	if err := checkClosed(key, items); err != nil {
 		return nil, err
-	}
-	for _, item := range items {
-		if !canonicalCiphertext(item.Data) {
-			return nil, fmt.Errorf("%w: not a ciphertext of vault", seal.ErrRefused)
-		}
 	}
 	out := make([][]byte, 0, len(items))
 	for chunk := range slices.Chunk(items, maxBatch) {
-		request := decryptRequest{Batch: make([]decryptItem, len(chunk))}
-		for i, item := range chunk {
-			request.Batch[i] = decryptItem{Ciphertext: string(item.Data), Context: vaultContext(item.Context)}
-		}
-		answer, err := v.batch(ctx, "decrypt/", key, len(chunk), request)
+		answer, err := v.batch(ctx, "decrypt/", key, len(chunk), closedRequest(chunk))
 		if err != nil {
 			return nil, err
 		}
@@ -109,6 +97,39 @@ func (v *Vault) unwrap(ctx context.Context, key string, items []seal.Item) ([][]
 			}
 			out = append(out, *secret)
 		}
+	}
+	return out, nil
+}
+
+// checkClosed refuses what cannot have been wrapped here.
+func checkClosed(key string, items []seal.Item) error {
+	if err := checkName(key); err != nil {
+		return err
+	}
+	for _, item := range items {
+		if !canonicalCiphertext(item.Data) {
+			return fmt.Errorf("%w: not a ciphertext of vault", seal.ErrRefused)
+		}
+	}
+	return nil
+}
+
+func closedRequest(items []seal.Item) closedItems {
+	request := closedItems{Batch: make([]closedItem, len(items))}
+	for i, item := range items {
+		request.Batch[i] = closedItem{Ciphertext: string(item.Data), Context: vaultContext(item.Context)}
+	}
+	return request
+}
+
+// ciphertexts appends the answer's ciphertexts to out.
+func (a *batchAnswer) ciphertexts(out [][]byte) ([][]byte, error) {
+	for i := range a.Data.Results {
+		c := []byte(a.Data.Results[i].Ciphertext)
+		if !canonicalCiphertext(c) {
+			return nil, fmt.Errorf("%w: vault answers no ciphertext", seal.ErrUnavailable)
+		}
+		out = append(out, c)
 	}
 	return out, nil
 }
@@ -156,22 +177,31 @@ func notNil(b []byte) []byte {
 // spare bits at its end. A stored ciphertext that was altered in such a way
 // must be refused, not opened.
 func canonicalCiphertext(c []byte) bool {
+	_, ok := ciphertextVersion(c)
+	return ok
+}
+
+// ciphertextVersion answers the version of the key that a canonical ciphertext names.
+func ciphertextVersion(c []byte) (version uint64, ok bool) {
 	const growth = nonceSize + tagSize
 	if len(c) > len("vault:v:")+20+base64.StdEncoding.EncodedLen(maxSecret+growth) {
-		return false
+		return 0, false
 	}
 	rest, ok := bytes.CutPrefix(c, []byte("vault:v"))
 	if !ok {
-		return false
+		return 0, false
 	}
-	version, encoded, ok := bytes.Cut(rest, []byte(":"))
+	number, encoded, ok := bytes.Cut(rest, []byte(":"))
 	if !ok {
-		return false
+		return 0, false
 	}
-	n, err := strconv.ParseUint(string(version), 10, 63)
-	if err != nil || n == 0 || strconv.FormatUint(n, 10) != string(version) {
-		return false
+	version, err := strconv.ParseUint(string(number), 10, 63)
+	if err != nil || version == 0 || strconv.FormatUint(version, 10) != string(number) {
+		return 0, false
 	}
 	decoded, err := base64.StdEncoding.DecodeString(string(encoded))
-	return err == nil && len(decoded) >= growth && base64.StdEncoding.EncodeToString(decoded) == string(encoded)
+	if err != nil || len(decoded) < growth || base64.StdEncoding.EncodeToString(decoded) != string(encoded) {
+		return 0, false
+	}
+	return version, true
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/pem"
 	"math/big"
 	"net"
@@ -27,12 +26,21 @@ func TestVaultContract(t *testing.T) {
 	server := devServer(t)
 	t.Run("root", func(t *testing.T) {
 		wrappertest.Test(t, func(t *testing.T) seal.Wrapper { return server.open(t, server.mount(t)) })
+		wrappertest.TestRotator(t, func(t *testing.T) seal.Rotator { return server.open(t, server.mount(t)) })
 	})
 	t.Run("least policy", func(t *testing.T) {
 		wrappertest.Test(t, func(t *testing.T) seal.Wrapper {
 			mount := server.mount(t)
 			c := server.config(mount)
 			c.Token, c.AppRole, c.Now = "", server.role(t, mount), newClock().now
+			return newVault(t, c)
+		})
+	})
+	t.Run("least policies of one who rotates as well", func(t *testing.T) {
+		wrappertest.TestRotator(t, func(t *testing.T) seal.Rotator {
+			mount := server.mount(t)
+			c := server.config(mount)
+			c.Token, c.AppRole, c.Now = "", server.role(t, mount, keys.VaultRotationPolicy(mount)), newClock().now
 			return newVault(t, c)
 		})
 	})
@@ -117,30 +125,6 @@ func TestVaultUnsuitableKey(t *testing.T) {
 			wantIs(t, err, seal.ErrRefused)
 		}
 	}
-}
-
-// TestVaultRotation catches a client that stands in the way of Vault's own
-// rotation: old ciphertexts open after it, rewrapped ones open, and once old
-// versions are no longer allowed the rest is refused, not "gone".
-func TestVaultRotation(t *testing.T) {
-	server := devServer(t)
-	mount := server.mount(t)
-	v := server.open(t, mount)
-	create(t, v, "hub")
-	before := wrapOne(t, v, "hub")
-	server.write(t, mount+"/keys/wattveil-hub/rotate", nil)
-	wantOpens(t, v, "hub", before)
-	after := wrapOne(t, v, "hub")
-	if !strings.HasPrefix(string(before), "vault:v1:") || !strings.HasPrefix(string(after), "vault:v2:") {
-		t.Errorf("ciphertexts of versions %.9q and %.9q, want 1 and 2", before, after)
-	}
-	context := base64.StdEncoding.EncodeToString([]byte("wattveil/transit/v1\x00c"))
-	rewrapped := server.write(t, mount+"/rewrap/wattveil-hub", map[string]any{"ciphertext": string(before), "context": context})
-	server.write(t, mount+"/keys/wattveil-hub/config", map[string]any{"min_decryption_version": 2})
-	wantOpens(t, v, "hub", after)
-	wantOpens(t, v, "hub", []byte(rewrapped["ciphertext"].(string)))
-	_, err := v.Unwrap(t.Context(), "hub", []seal.Item{{Context: []byte("c"), Data: before}})
-	wantIs(t, err, seal.ErrRefused)
 }
 
 // TestVaultNotGone catches what would be fatal to mistake for a destroyed key:
@@ -270,14 +254,7 @@ func TestVaultKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unseal := func(s *vaultServer) {
-		t.Helper()
-		if status, err := s.admin.Sys().Unseal(made.Keys[0]); err != nil || status.Sealed {
-			t.Fatalf("unsealing: sealed still, or error %v", err)
-		}
-		s.admin.SetToken(made.RootToken)
-	}
-	unseal(server)
+	server.unseal(t, made)
 	mount := server.mount(t)
 	open := func(s *vaultServer) *keys.Vault {
 		return newVault(t, withToken(s.config(mount), keys.Secret(made.RootToken)))
@@ -293,13 +270,13 @@ func TestVaultKilled(t *testing.T) {
 	server = startVault(t, nil, "-storage", dir)
 	v = open(server)
 	wantUnavailable(t, v, hub)
-	unseal(server)
+	server.unseal(t, made)
 	wantOpens(t, v, "window-1", window)
 	wantIs(t, v.DestroyKey(t.Context(), "window-1"), nil)
 	server.kill()
 
 	server = startVault(t, nil, "-storage", dir)
-	unseal(server)
+	server.unseal(t, made)
 	v = open(server)
 	wantOpens(t, v, "hub", hub)
 	wantGone(t, v, "window-1", window)

@@ -134,19 +134,24 @@ func (s *vaultServer) write(t *testing.T, path string, data map[string]any) map[
 	return answer.Data
 }
 
-// role makes an AppRole that may do what VaultPolicy says on the mount.
-func (s *vaultServer) role(t *testing.T, mount string) keys.AppRole {
+// role makes an AppRole that may do what VaultPolicy says on the mount, and what the
+// further policies say.
+func (s *vaultServer) role(t *testing.T, mount string, further ...string) keys.AppRole {
 	t.Helper()
 	name := strings.ReplaceAll(mount, "/", "-")
-	if err := s.admin.Sys().PutPolicy(name, keys.VaultPolicy(mount)); err != nil {
-		t.Fatal(err)
+	var policies []string
+	for i, policy := range append(further, keys.VaultPolicy(mount)) {
+		policies = append(policies, fmt.Sprintf("%s-%d", name, i))
+		if err := s.admin.Sys().PutPolicy(policies[i], policy); err != nil {
+			t.Fatal(err)
+		}
 	}
 	method := "approle-" + name
 	if err := s.admin.Sys().EnableAuthWithOptions(method, &api.EnableAuthOptions{Type: "approle"}); err != nil {
 		t.Fatal(err)
 	}
 	path := "auth/" + method + "/role/hub"
-	s.write(t, path, map[string]any{"token_policies": []string{name}, "token_no_default_policy": true, "token_ttl": "1h"})
+	s.write(t, path, map[string]any{"token_policies": policies, "token_no_default_policy": true, "token_ttl": "1h"})
 	role, err := s.admin.Logical().ReadWithContext(t.Context(), path+"/role-id")
 	if err != nil {
 		t.Fatal(err)
@@ -155,6 +160,25 @@ func (s *vaultServer) role(t *testing.T, mount string) keys.AppRole {
 	return keys.AppRole{
 		Mount: method, RoleID: role.Data["role_id"].(string), SecretID: keys.Secret(secret["secret_id"].(string)),
 	}
+}
+
+// key answers what Vault says of the hub's transit key of that name.
+func (s *vaultServer) key(t *testing.T, mount, name string) map[string]any {
+	t.Helper()
+	answer, err := s.admin.Logical().ReadWithContext(t.Context(), mount+"/keys/wattveil-"+name)
+	if err != nil || answer == nil {
+		t.Fatalf("reading the key: %v", err)
+	}
+	return answer.Data
+}
+
+// unseal unseals a Vault that keeps its state, and makes its root the admin.
+func (s *vaultServer) unseal(t *testing.T, made *api.InitResponse) {
+	t.Helper()
+	if status, err := s.admin.Sys().Unseal(made.Keys[0]); err != nil || status.Sealed {
+		t.Fatalf("unsealing: sealed still, or error %v", err)
+	}
+	s.admin.SetToken(made.RootToken)
 }
 
 // token makes a token with that policy alone.
