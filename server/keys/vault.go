@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/hashicorp/vault/api"
 	"github.com/wattveil/wattveil/privacy/seal"
@@ -238,6 +239,9 @@ func (v *Vault) call(ctx context.Context, method, path string, body []byte, out 
 }
 
 func (v *Vault) attempt(ctx context.Context, method, path string, body []byte, out any) error {
+	if strings.HasPrefix(path, decrypting) {
+		ctx = ofDecryption(ctx)
+	}
 	path = v.mount + "/" + path
 	var answer *api.Response
 	var err error

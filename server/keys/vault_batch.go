@@ -26,6 +26,9 @@ const contextLabel = "wattveil/transit/v1\x00"
 // does not look at the type when the key exists.
 const noUpsert = "none"
 
+// decrypting is the operation that brings secrets out.
+const decrypting = "decrypt/"
+
 type encryptRequest struct {
 	Batch []encryptItem `json:"batch_input"`
 	Type  string        `json:"type"`
@@ -86,7 +89,7 @@ func (v *Vault) unwrap(ctx context.Context, key string, items []seal.Item) ([][]
 	}
 	out := make([][]byte, 0, len(items))
 	for chunk := range slices.Chunk(items, maxBatch) {
-		answer, err := v.batch(ctx, "decrypt/", key, len(chunk), closedRequest(chunk))
+		answer, err := v.batch(ctx, decrypting, key, len(chunk), closedRequest(chunk))
 		if err != nil {
 			return nil, err
 		}

@@ -176,7 +176,7 @@ func newTransport(caFile string) (http.RoundTripper, error) {
 		}
 		transport.TLSClientConfig.RootCAs = pool
 	}
-	return boundedTransport{transport}, nil
+	return auditTransport{boundedTransport{transport}}, nil
 }
 
 type boundedTransport struct{ next http.RoundTripper }

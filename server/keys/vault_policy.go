@@ -11,7 +11,7 @@ func VaultPolicy(mount string) string {
 path "%[1]s/keys/+/config"  { capabilities = ["create", "update"] }
 path "%[1]s/encrypt/+"      { capabilities = ["update"] }
 path "%[1]s/decrypt/+"      { capabilities = ["update"] }
-path "auth/token/renew-self" { capabilities = ["update"] }
+path "auth/token/renew-self"   { capabilities = ["update"] }
 `, mount)
 }
 
@@ -23,6 +23,6 @@ path "%[1]s/keys/+/rotate"  { capabilities = ["create", "update"] }
 path "%[1]s/keys/+/config"  { capabilities = ["create", "update"] }
 path "%[1]s/keys/+/trim"    { capabilities = ["create", "update"] }
 path "%[1]s/rewrap/+"       { capabilities = ["create", "update"] }
-path "auth/token/renew-self" { capabilities = ["update"] }
+path "auth/token/renew-self"   { capabilities = ["update"] }
 `, mount)
 }

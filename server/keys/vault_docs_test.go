@@ -1,0 +1,23 @@
+package keys_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/wattveil/wattveil/server/keys"
+)
+
+// TestVaultDocumented catches a set-up for operators that no longer is what the code
+// needs and what the tests run under.
+func TestVaultDocumented(t *testing.T) {
+	page := string(readFile(t, "../../docs", "OPERATING.md"))
+	for what, text := range map[string]string{
+		"the policy":             keys.VaultPolicy("wattveil"),
+		"the policy of rotation": keys.VaultRotationPolicy("wattveil"),
+		"the audited header":     "vault write sys/config/auditing/request-headers/" + keys.AuditHeader + " hmac=false\n",
+	} {
+		if !strings.Contains(page, text) {
+			t.Errorf("docs/OPERATING.md lacks %s:\n%s", what, text)
+		}
+	}
+}
