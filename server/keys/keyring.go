@@ -216,6 +216,11 @@ func (k *Keyring) ready(ctx context.Context, doing, key string) error {
 	if err := checkName(key); err != nil {
 		return fmt.Errorf("keys: %s: %w", doing, err)
 	}
+	return k.open(ctx, doing)
+}
+
+// open refuses callers who have left, and a closed keyring.
+func (k *Keyring) open(ctx context.Context, doing string) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("keys: %s: %w: %w", doing, seal.ErrUnavailable, err)
 	}

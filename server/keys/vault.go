@@ -29,11 +29,15 @@ import (
 // encrypts under it; every request made here forbids the latter.
 //
 // Vault is safe for concurrent use, also by several processes on one mount.
-// What may pass is retried a bounded number of times. Calls never hold a lock
-// while they wait for the server, save a login, which others wait for.
+// What may pass is retried a bounded number of times; a server that does not answer
+// again and again is left alone for a while, see VaultConfig.BreakAfter. Calls never
+// hold a lock while they wait for the server, save a login or a token's renewal, which
+// others wait for.
 type Vault struct {
 	client  *api.Client
+	health  *api.Client // without token and namespace: for sys/health, which takes neither
 	session *session
+	breaker *breaker
 	mount   string
 	prefix  string
 }
@@ -221,6 +225,24 @@ func (v *Vault) explain(ctx context.Context, name string, err error) error {
 // call makes one request to the transit engine and decodes its answer into out,
 // if that is not nil. Errors are the library's own.
 func (v *Vault) call(ctx context.Context, method, path string, body []byte, out any) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	probe, err := v.breaker.enter()
+	if err != nil {
+		return err
+	}
+	err = v.ask(ctx, method, path, body, out)
+	var fault error
+	if err != nil {
+		fault = vaultFault(ctx, err)
+	}
+	v.breaker.leave(probe, fault, ctx.Err() != nil)
+	return err
+}
+
+// ask is call without the breaker.
+func (v *Vault) ask(ctx context.Context, method, path string, body []byte, out any) error {
 	login, err := v.session.ready(ctx)
 	if err != nil {
 		return err
@@ -230,7 +252,7 @@ func (v *Vault) call(ctx context.Context, method, path string, body []byte, out 
 		return err
 	}
 	// The token may have ended; a new one is worth one more attempt.
-	if renewed, again := v.session.renew(ctx, login); again != nil {
+	if renewed, again := v.session.again(ctx, login); again != nil {
 		return again
 	} else if !renewed {
 		return err

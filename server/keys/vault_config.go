@@ -16,15 +16,14 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
-	"github.com/hashicorp/vault/api/auth/approle"
 )
 
 // VaultConfig says where a Vault is and who calls it. Its zero value takes all
 // it can from the environment variables that every Vault client reads; no other
 // variable counts, and VAULT_SKIP_VERIFY in particular is never honoured.
 //
-// At most one of Token, TokenFile and AppRole is set; with none, the token is
-// VAULT_TOKEN.
+// At most one of Token, TokenFile, AppRole and Kubernetes is set; with none, the token is
+// VAULT_TOKEN. Any token is renewed before it ends, where Vault allows that.
 type VaultConfig struct {
 	Address   string // "https://host:8200"; http only to a loopback address. Empty: VAULT_ADDR
 	Namespace string // of Vault Enterprise or OpenBao. Empty: VAULT_NAMESPACE
@@ -33,23 +32,19 @@ type VaultConfig struct {
 	Mount  string // path of the transit engine, best one of its own. Empty: "transit"
 	Prefix string // of every key's name in Vault, [a-z0-9-]; two hubs on one mount need two. Empty: "wattveil-"
 
-	Token     Secret  // a token that something else keeps alive
-	TokenFile string  // file with a token, read again when Vault refuses the one in hand
-	AppRole   AppRole // log in as a machine, again when the token ends
+	Token      Secret     // a token
+	TokenFile  string     // file with a token, read again when it is renewed, and when Vault refuses the one in hand
+	AppRole    AppRole    // log in as a machine, again when the token ends
+	Kubernetes Kubernetes // log in as a pod, likewise
 
 	Timeout   time.Duration // of one attempt, answer included. Zero: 10 s
 	Retries   int           // attempts after the first, for what may pass (see seal.ErrUnavailable). Zero: 3; negative: none
 	RetryWait time.Duration // before the first retry, at least; later ones wait longer. Zero: 250 ms
 
-	Now func() time.Time // the clock, for the end of a login; needed with AppRole and TokenFile
-}
+	BreakAfter int           // calls in a row that find no Vault, after which calls are turned away with seal.ErrUnavailable. Zero: 5; negative: never
+	BreakFor   time.Duration // until one call is let through to see. Zero: 5 s
 
-// AppRole is a login of Vault's AppRole method.
-type AppRole struct {
-	Mount        string // path of the method. Empty: "approle"
-	RoleID       string
-	SecretID     Secret // either this
-	SecretIDFile string // or a file that holds it, read at each login
+	Now func() time.Time // the clock
 }
 
 // Secret is a string that no log and no error prints.
@@ -72,6 +67,9 @@ const (
 	defaultTimeout   = 10 * time.Second
 	defaultRetries   = 3
 	defaultRetryWait = 250 * time.Millisecond
+
+	defaultBreakAfter = 5
+	defaultBreakFor   = 5 * time.Second
 
 	// maxAnswer bounds what is read of one answer, in bytes: a full batch of
 	// full secrets needs a quarter of it.
@@ -111,9 +109,11 @@ func newVault(c VaultConfig) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	retries := max(cmp.Or(c.Retries, defaultRetries), 0)
+	if c.Now == nil {
+		return nil, errors.New("no clock")
+	}
 	wait := max(cmp.Or(c.RetryWait, defaultRetryWait), 0)
-	client, err := api.NewClient(&api.Config{
+	config := api.Config{
 		Address: address,
 		HttpClient: &http.Client{
 			Transport: transport,
@@ -122,23 +122,42 @@ func newVault(c VaultConfig) (*Vault, error) {
 			// active server, and never from https to http.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		MaxRetries:   retries,
+		MaxRetries:   max(cmp.Or(c.Retries, defaultRetries), 0),
 		MinRetryWait: wait, // times the number of the retry, jittered up to MaxRetryWait
 		MaxRetryWait: 2 * wait,
-	})
+	}
+	client, err := newClient(&config, cmp.Or(c.Namespace, os.Getenv(api.EnvVaultNamespace)))
 	if err != nil {
-		return nil, errors.New("client library refuses the configuration or the environment")
+		return nil, err
 	}
-	client.ClearToken() // the library has taken VAULT_TOKEN and VAULT_NAMESPACE by itself
-	client.ClearNamespace()
-	if ns := cmp.Or(c.Namespace, os.Getenv(api.EnvVaultNamespace)); ns != "" {
-		client.SetNamespace(ns)
+	health, err := newClient(client.CloneConfig(), "")
+	if err != nil {
+		return nil, err
 	}
+	health.SetMaxRetries(0)
 	session, err := newSession(client, c)
 	if err != nil {
 		return nil, err
 	}
-	return &Vault{client: client, session: session, mount: mount, prefix: prefix}, nil
+	return &Vault{
+		client: client, health: health, session: session, mount: mount, prefix: prefix,
+		breaker: &breaker{now: c.Now, limit: cmp.Or(c.BreakAfter, defaultBreakAfter), pause: cmp.Or(c.BreakFor, defaultBreakFor)},
+	}, nil
+}
+
+// newClient makes a client without a token.
+func newClient(config *api.Config, namespace string) (*api.Client, error) {
+	client, err := api.NewClient(config)
+	if err != nil {
+		return nil, errors.New("client library refuses the configuration or the environment")
+	}
+	// The library has taken VAULT_TOKEN, VAULT_NAMESPACE and VAULT_HEADERS by itself.
+	client.ClearToken()
+	client.SetHeaders(http.Header{api.RequestHeaderName: {"true"}})
+	if namespace != "" {
+		client.SetNamespace(namespace)
+	}
+	return client, nil
 }
 
 // checkAddress keeps the token off the wire in plain.
@@ -187,45 +206,4 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		answer.Body = http.MaxBytesReader(nil, answer.Body, maxAnswer)
 	}
 	return answer, err
-}
-
-// newSession picks the one way to a token that is configured.
-func newSession(client *api.Client, c VaultConfig) (*session, error) {
-	ways := 0
-	for _, set := range []bool{c.Token != "", c.TokenFile != "", c.AppRole != (AppRole{})} {
-		if set {
-			ways++
-		}
-	}
-	switch {
-	case ways > 1:
-		return nil, errors.New("more than one of token, token file and approle")
-	case ways == 0:
-		c.Token = Secret(os.Getenv(api.EnvVaultToken))
-		fallthrough
-	case c.Token != "":
-		if !wellFormedToken(string(c.Token)) {
-			return nil, errors.New("no token, or a malformed one")
-		}
-		client.SetToken(string(c.Token))
-		return &session{}, nil
-	case c.Now == nil:
-		return nil, errors.New("no clock")
-	case c.TokenFile != "":
-		return startSession(c.Now, tokenFileLogin(client, c.TokenFile)), nil
-	}
-	role := c.AppRole
-	if role.RoleID == "" || (role.SecretID == "") == (role.SecretIDFile == "") {
-		return nil, errors.New("approle needs a role id, and either a secret id or a file with one")
-	}
-	mount := strings.Trim(cmp.Or(role.Mount, "approle"), "/")
-	if !mountPath.MatchString(mount) {
-		return nil, errors.New("malformed approle mount path")
-	}
-	method, err := approle.NewAppRoleAuth(role.RoleID,
-		&approle.SecretID{FromString: string(role.SecretID), FromFile: role.SecretIDFile}, approle.WithMountPath(mount))
-	if err != nil {
-		return nil, errors.New("approle is refused by the client library")
-	}
-	return startSession(c.Now, appRoleLogin(client, method)), nil
 }

@@ -16,8 +16,8 @@ func TestVaultConfig(t *testing.T) {
 	}
 	dir := newDir(t)
 	writeFile(t, dir, "empty.pem", []byte("no certificate"))
-	good := keys.VaultConfig{Address: "https://vault.example:8200", Token: faultToken}
 	clock := newClock().now
+	good := keys.VaultConfig{Address: "https://vault.example:8200", Token: faultToken, Now: clock}
 	check := func(ok bool, what string, change func(*keys.VaultConfig)) {
 		t.Helper()
 		c := good
@@ -51,7 +51,7 @@ func TestVaultConfig(t *testing.T) {
 	deny("no token", func(c *keys.VaultConfig) { c.Token = "" })
 	deny("a token with a line feed", func(c *keys.VaultConfig) { c.Token = faultToken + "\n" })
 	deny("two ways in", func(c *keys.VaultConfig) { c.TokenFile, c.Now = "token", clock })
-	deny("a token file without a clock", func(c *keys.VaultConfig) { c.Token, c.TokenFile = "", "token" })
+	deny("no clock", func(c *keys.VaultConfig) { c.Now = nil })
 	allow("a token file that is not there yet", func(c *keys.VaultConfig) { c.Token, c.TokenFile, c.Now = "", "token", clock })
 	role := func(r keys.AppRole) func(c *keys.VaultConfig) {
 		return func(c *keys.VaultConfig) { c.Token, c.AppRole, c.Now = "", r, clock }
@@ -62,16 +62,24 @@ func TestVaultConfig(t *testing.T) {
 	deny("an approle without a secret", role(keys.AppRole{RoleID: "r"}))
 	deny("an approle with two secrets", role(keys.AppRole{RoleID: "r", SecretID: faultSecret, SecretIDFile: "f"}))
 	deny("an approle mount that climbs", role(keys.AppRole{RoleID: "r", SecretID: faultSecret, Mount: "../sys"}))
+	pod := func(k keys.Kubernetes) func(c *keys.VaultConfig) {
+		return func(c *keys.VaultConfig) { c.Token, c.Kubernetes = "", k }
+	}
+	allow("a pod", pod(keys.Kubernetes{Role: "hub"}))
+	allow("a pod with all said", pod(keys.Kubernetes{Role: "hub", Mount: "/clusters/one/", TokenFile: "f"}))
+	deny("a pod without a role", pod(keys.Kubernetes{TokenFile: "f"}))
+	deny("a pod mount that climbs", pod(keys.Kubernetes{Role: "hub", Mount: "../sys"}))
+	deny("a pod with a token as well", func(c *keys.VaultConfig) { c.Kubernetes.Role = "hub" })
 	deny("a CA file that is missing", func(c *keys.VaultConfig) { c.CAFile = filepath.Join(dir, "missing.pem") })
 	deny("a CA file without a certificate", func(c *keys.VaultConfig) { c.CAFile = filepath.Join(dir, "empty.pem") })
 
 	t.Setenv("VAULT_ADDR", "https://vault.example:8200")
 	t.Setenv("VAULT_TOKEN", faultToken)
-	if _, err := keys.NewVault(keys.VaultConfig{}); err != nil {
+	if _, err := keys.NewVault(keys.VaultConfig{Now: clock}); err != nil {
 		t.Errorf("from the environment alone: %v", err)
 	}
 	t.Setenv("VAULT_ADDR", "http://vault.example:8200")
-	if _, err := keys.NewVault(keys.VaultConfig{}); err == nil {
+	if _, err := keys.NewVault(keys.VaultConfig{Now: clock}); err == nil {
 		t.Error("an address from the environment goes unchecked")
 	}
 }

@@ -251,7 +251,20 @@ func TestVaultRetries(t *testing.T) {
 	}
 }
 
+// serve answers with the handler, save the renewal of a token, which is refused.
 func serve(t *testing.T, handler http.HandlerFunc) (url string) {
+	t.Helper()
+	return serveAll(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/auth/token/renew-self" {
+			w.WriteHeader(400)
+			_, _ = io.WriteString(w, `{"errors":["lease is not renewable"]}`)
+			return
+		}
+		handler(w, r)
+	})
+}
+
+func serveAll(t *testing.T, handler http.HandlerFunc) (url string) {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(func() {
@@ -264,6 +277,7 @@ func serve(t *testing.T, handler http.HandlerFunc) (url string) {
 func faultConfig(url string) keys.VaultConfig {
 	return keys.VaultConfig{
 		Address: url, Token: faultToken, Timeout: time.Minute, Retries: -1, RetryWait: time.Millisecond,
+		BreakAfter: -1, Now: newClock().now,
 	}
 }
 

@@ -113,7 +113,7 @@ func (s *vaultServer) mount(t *testing.T) string {
 func (s *vaultServer) config(mount string) keys.VaultConfig {
 	return keys.VaultConfig{
 		Address: s.url, Mount: mount, Token: rootToken,
-		Timeout: time.Minute, Retries: -1, RetryWait: time.Millisecond,
+		Timeout: time.Minute, Retries: -1, RetryWait: time.Millisecond, BreakAfter: -1, Now: newClock().now,
 	}
 }
 
