@@ -17,6 +17,8 @@ var Matrix = map[string]Kind{
 	"/wattveil.v1.RegistryService/IssueLetterCode":  OperatorKind,
 	"/wattveil.v1.RegistryService/PutRecipients":    OperatorKind,
 	"/wattveil.v1.RegistryService/EraseHousehold":   OperatorKind,
+	"/wattveil.v1.RegistryService/GetKeyStatus":     OperatorKind,
+	"/wattveil.v1.RegistryService/RotateKeys":       OperatorKind,
 
 	"/wattveil.v1.ConsentService/RequestConsent": RecipientKind,
 	"/wattveil.v1.ConsentService/GetConsent":     RecipientKind | HouseholdKind,

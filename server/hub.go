@@ -31,7 +31,7 @@ import (
 // Deps are what a hub is handed: nothing of it is made inside.
 type Deps struct {
 	Store *store.Store
-	Keys  seal.Wrapper
+	Keys  KeyService
 	// Clock is the hub's now. A hub that replays data hands one that follows it.
 	Clock Clock
 	// Random draws identifiers, keys and nonces; crypto/rand.Reader. Noise never
@@ -53,6 +53,7 @@ type Hub struct {
 	witness   *ledger.WitnessFile // or nil
 	cosigner  *ledger.Cosigner    // or nil
 	erasures  *erasureJournal     // or nil
+	rotations []*rotation
 	mapper    *ledger.Mapper[*store.Tx]
 	prover    *ledger.Prover
 	policy    []byte       // text of the witness policy in force; nil without one
@@ -162,11 +163,12 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	if err := h.replayErasures(ctx, eraser); err != nil {
 		return err
 	}
+	h.rotations = newRotations(d, h.sequencer, h.cfg.Erasure.RotateEvery)
 	h.prover = ledger.NewProver(d.Store)
 	codes := letterCodes{key: secrets.codes}
 	services := services{
 		meter:    h.meter,
-		registry: &registryService{store: d.Store, keys: d.Keys, codes: codes, eraser: eraser, clock: d.Clock, random: d.Random},
+		registry: &registryService{store: d.Store, keys: d.Keys, rotations: h.rotations, codes: codes, eraser: eraser, clock: d.Clock, random: d.Random},
 		consent:  &consentService{store: d.Store, prover: h.prover, consents: h.consents, clock: d.Clock, narrowings: newBuckets(narrowingsPerHour, time.Hour)},
 		reading: &readingService{
 			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
@@ -356,7 +358,7 @@ func (h *Hub) Serve(ctx context.Context) error {
 }
 
 // Tend does what time brings: it closes the days whose watermark has passed,
-// publishes them and what is live, and ends consents that have run out. Serve calls it every
+// publishes them and what is live, ends consents that have run out, and rotates keys. Serve calls it every
 // tick; a hub whose clock follows data is tended by whoever moves the clock.
 // Safe for concurrent use; what is already done is not done again. Over a ledger
 // that can no longer be trusted it does nothing: budget would be spent on a release
@@ -380,7 +382,11 @@ func (h *Hub) Tend(ctx context.Context) error {
 	if expiring != nil {
 		expiring = fmt.Errorf("ending consents: %w", expiring)
 	}
-	return errors.Join(closing, live, expiring) // a day that will not close keeps nobody's consent alive
+	var rotating error
+	for _, r := range h.rotations {
+		rotating = errors.Join(rotating, r.tend(ctx))
+	}
+	return errors.Join(closing, live, expiring, rotating) // a day that will not close keeps nobody's consent alive
 }
 
 // mapIfDue writes a map head if one is due by the hub's clock.

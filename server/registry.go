@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -21,12 +22,14 @@ import (
 // registryService implements RegistryService.
 type registryService struct {
 	wattveilv1.UnimplementedRegistryServiceServer
-	store  *store.Store
-	keys   seal.Wrapper
-	codes  letterCodes
-	eraser *eraser
-	clock  Clock
-	random io.Reader
+	store *store.Store
+	keys  KeyService
+	// rotations are of the keys that wrap what is stored.
+	rotations []*rotation
+	codes     letterCodes
+	eraser    *eraser
+	clock     Clock
+	random    io.Reader
 }
 
 // PutUtilities adds or renames utilities.
@@ -197,17 +200,34 @@ func (r *registryService) CreateHouseholds(ctx context.Context, req *wattveilv1.
 		hs[i], items[i] = h, seal.Item{Context: []byte(id), Data: private.Seed()}
 		resp.Households[i] = &wattveilv1.CreatedHousehold{Household: id, LetterCode: code}
 	}
-	wrapped, err := r.keys.Wrap(ctx, keyguard.HouseholdKey, items)
-	for i := range items {
-		clear(items[i].Data)
+	defer func() {
+		for i := range items {
+			clear(items[i].Data)
+		}
+	}()
+	err := r.storeHouseholds(ctx, hs, items)
+	if errors.Is(err, store.ErrKeyRetired) { // rotated between the two steps: a version lasts for days
+		err = r.storeHouseholds(ctx, hs, items)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("wrapping household keys: %w", err)
+		return nil, err
+	}
+	return resp, nil
+}
+
+// storeHouseholds wraps households' private keys and stores the households.
+func (r *registryService) storeHouseholds(ctx context.Context, hs []store.NewHousehold, keys []seal.Item) error {
+	wrapped, err := r.keys.Wrap(ctx, keyguard.HouseholdKey, keys)
+	if err != nil {
+		return fmt.Errorf("wrapping household keys: %w", err)
 	}
 	for i := range hs {
 		hs[i].WrappedPrivate = wrapped[i]
+		if hs[i].KeyVersion, err = r.keys.VersionOf(wrapped[i]); err != nil {
+			return fmt.Errorf("wrapping household keys: %w", err)
+		}
 	}
-	return resp, r.store.CreateHouseholds(ctx, hs)
+	return r.store.CreateHouseholds(ctx, hs)
 }
 
 // MoveOut ends a household's occupancies.

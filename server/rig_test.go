@@ -97,7 +97,7 @@ func newRig(t *testing.T, url string, change ...func(*Config)) *rig {
 	ring, err := keys.OpenKeyring(filepath.Join(dir, "keys"), rand.Reader)
 	ok(t, err)
 	t.Cleanup(func() { _ = ring.Close() })
-	r.keys = &fragile{Wrapper: ring}
+	r.keys = &fragile{KeyService: ring}
 	r.cfg = Config{
 		Origin: "hub.test/ledger", Store: url, Keys: KeysConfig{Keyring: filepath.Join(dir, "keys")},
 		GRPC: r.ca.serverFiles(t, dir), HTTP: ListenConfig{Listen: "127.0.0.1:0"},
@@ -190,9 +190,11 @@ func (r *rig) proven(receipt *wattveilv1.Receipt) ledger.Payload {
 
 // fragile is a key service that breaks when it is told to.
 type fragile struct {
-	seal.Wrapper
+	KeyService
 	failure atomic.Pointer[func()] // run before every call
 	away    atomic.Bool
+	wrapped func()                  // run after every Wrap
+	cut     func(step string) error // what a step of a rotation says after its effect
 }
 
 func (f *fragile) breakWith(fn func()) { f.failure.Store(&fn) }
@@ -212,21 +214,60 @@ func (f *fragile) CreateKey(ctx context.Context, key string) error {
 	if err := f.fail(); err != nil {
 		return err
 	}
-	return f.Wrapper.CreateKey(ctx, key)
+	return f.KeyService.CreateKey(ctx, key)
 }
 
 func (f *fragile) Wrap(ctx context.Context, key string, items []seal.Item) ([][]byte, error) {
 	if err := f.fail(); err != nil {
 		return nil, err
 	}
-	return f.Wrapper.Wrap(ctx, key, items)
+	out, err := f.KeyService.Wrap(ctx, key, items)
+	if f.wrapped != nil {
+		f.wrapped()
+	}
+	return out, err
+}
+
+func (f *fragile) State(ctx context.Context) (keys.State, error) {
+	if err := f.fail(); err != nil {
+		return keys.StateUnreachable, err
+	}
+	return f.KeyService.State(ctx)
+}
+
+func (f *fragile) KeyVersions(ctx context.Context, key string) (oldest, newest uint64, err error) {
+	if err := f.fail(); err != nil {
+		return 0, 0, err
+	}
+	return f.KeyService.KeyVersions(ctx, key)
+}
+
+func (f *fragile) after(step string, err error) error {
+	if err == nil && f.cut != nil {
+		err = f.cut(step)
+	}
+	return err
+}
+
+func (f *fragile) RotateKey(ctx context.Context, key string) (uint64, error) {
+	version, err := f.KeyService.RotateKey(ctx, key)
+	return version, f.after("rotated", err)
+}
+
+func (f *fragile) Rewrap(ctx context.Context, key string, items []seal.Item) ([][]byte, error) {
+	out, err := f.KeyService.Rewrap(ctx, key, items)
+	return out, f.after("rewrapped", err)
+}
+
+func (f *fragile) RetireVersions(ctx context.Context, key string, oldest uint64) error {
+	return f.after("retired", f.KeyService.RetireVersions(ctx, key, oldest))
 }
 
 func (f *fragile) Unwrap(ctx context.Context, key string, items []seal.Item) ([][]byte, error) {
 	if err := f.fail(); err != nil {
 		return nil, err
 	}
-	return f.Wrapper.Unwrap(ctx, key, items)
+	return f.KeyService.Unwrap(ctx, key, items)
 }
 
 func ok(t testing.TB, err error) {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/wattveil/wattveil/privacy/seal"
 	"github.com/wattveil/wattveil/server"
 	"github.com/wattveil/wattveil/server/keys"
 	"github.com/wattveil/wattveil/server/store"
@@ -168,7 +167,7 @@ func configFlag(cmd *cobra.Command, path *string) {
 }
 
 // openKeys opens the key service that the configuration names.
-func openKeys(c server.KeysConfig) (seal.Wrapper, func(), error) {
+func openKeys(c server.KeysConfig) (server.KeyService, func(), error) {
 	if c.Vault == nil {
 		k, err := keys.OpenKeyring(c.Keyring, rand.Reader)
 		if err != nil {

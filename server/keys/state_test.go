@@ -184,7 +184,8 @@ func answers(status int, body string) func(http.ResponseWriter) {
 
 func wantState(t *testing.T, service interface {
 	State(context.Context) (keys.State, error)
-}, want keys.State, wantErr error) {
+}, want keys.State, wantErr error,
+) {
 	t.Helper()
 	state, err := service.State(t.Context())
 	if state != want {

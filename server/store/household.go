@@ -17,6 +17,7 @@ type NewHousehold struct {
 	Generation     uint32            // of its key pair
 	PublicKey      []byte            // X-Wing, 1216 bytes
 	WrappedPrivate []byte            // wrapped by the key service
+	KeyVersion     uint64            // of the key service's key that it is wrapped under
 	SubjectKey     ledger.Hash       // K_hh, with which it finds its leaves
 	CodeHash       [32]byte          // of the code in its letter
 	UsagePoints    []meter.UsagePoint
@@ -26,7 +27,8 @@ type NewHousehold struct {
 
 // CreateHouseholds adds households, everything about all of them in one
 // transaction. A usage point that does not exist is ErrNotFound; one where
-// somebody lives at From or later, or that is named twice, is ErrConflict.
+// somebody lives at From or later, or that is named twice, is ErrConflict. ErrKeyRetired
+// asks for keys that are wrapped anew.
 func (s *Store) CreateHouseholds(ctx context.Context, hs []NewHousehold) error {
 	type home struct {
 		point meter.UsagePoint
@@ -47,6 +49,9 @@ func (s *Store) CreateHouseholds(ctx context.Context, hs []NewHousehold) error {
 	}
 	return s.register(ctx, func(ctx context.Context, tx *Tx) error {
 		if err := tx.mustBeFree(ctx, points, moves); err != nil {
+			return fmt.Errorf("adding households: %w", err)
+		}
+		if err := tx.mustBeWrappedAnew(ctx, hs); err != nil {
 			return fmt.Errorf("adding households: %w", err)
 		}
 		put := func(table string, columns []string, n int, row func(i int, v []any)) error {

@@ -1220,6 +1220,308 @@ func (x *EraseHouseholdResponse) GetEvents() uint64 {
 	return 0
 }
 
+// GetKeyStatusRequest is empty.
+type GetKeyStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetKeyStatusRequest) Reset() {
+	*x = GetKeyStatusRequest{}
+	mi := &file_wattveil_v1_registry_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetKeyStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetKeyStatusRequest) ProtoMessage() {}
+
+func (x *GetKeyStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_registry_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetKeyStatusRequest.ProtoReflect.Descriptor instead.
+func (*GetKeyStatusRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{24}
+}
+
+// GetKeyStatusResponse says how keys stand.
+type GetKeyStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key service: "ready", "sealed", "uninitialised", "denied" or "unreachable".
+	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	// The keys that wrap what is stored; none while the service is not ready.
+	Keys          []*KeyStatus `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetKeyStatusResponse) Reset() {
+	*x = GetKeyStatusResponse{}
+	mi := &file_wattveil_v1_registry_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetKeyStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetKeyStatusResponse) ProtoMessage() {}
+
+func (x *GetKeyStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_registry_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetKeyStatusResponse.ProtoReflect.Descriptor instead.
+func (*GetKeyStatusResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *GetKeyStatusResponse) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *GetKeyStatusResponse) GetKeys() []*KeyStatus {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// KeyStatus is how one key stands.
+type KeyStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name in the key service, without its prefix.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The oldest version that still opens.
+	OldestVersion uint64 `protobuf:"varint,2,opt,name=oldest_version,json=oldestVersion,proto3" json:"oldest_version,omitempty"`
+	// The newest version, under which everything new is wrapped.
+	NewestVersion uint64 `protobuf:"varint,3,opt,name=newest_version,json=newestVersion,proto3" json:"newest_version,omitempty"`
+	// When the newest version was made, Unix seconds UTC.
+	RotatedAt int64 `protobuf:"varint,4,opt,name=rotated_at,json=rotatedAt,proto3" json:"rotated_at,omitempty"`
+	// When the next one is due; 0 for a key that rotates on demand alone.
+	DueAt int64 `protobuf:"varint,5,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
+	// How many secrets are stored under the key.
+	Stored uint64 `protobuf:"varint,6,opt,name=stored,proto3" json:"stored,omitempty"`
+	// How many of them are still wrapped under an older version.
+	Old           uint64 `protobuf:"varint,7,opt,name=old,proto3" json:"old,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyStatus) Reset() {
+	*x = KeyStatus{}
+	mi := &file_wattveil_v1_registry_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyStatus) ProtoMessage() {}
+
+func (x *KeyStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_registry_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyStatus.ProtoReflect.Descriptor instead.
+func (*KeyStatus) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *KeyStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *KeyStatus) GetOldestVersion() uint64 {
+	if x != nil {
+		return x.OldestVersion
+	}
+	return 0
+}
+
+func (x *KeyStatus) GetNewestVersion() uint64 {
+	if x != nil {
+		return x.NewestVersion
+	}
+	return 0
+}
+
+func (x *KeyStatus) GetRotatedAt() int64 {
+	if x != nil {
+		return x.RotatedAt
+	}
+	return 0
+}
+
+func (x *KeyStatus) GetDueAt() int64 {
+	if x != nil {
+		return x.DueAt
+	}
+	return 0
+}
+
+func (x *KeyStatus) GetStored() uint64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *KeyStatus) GetOld() uint64 {
+	if x != nil {
+		return x.Old
+	}
+	return 0
+}
+
+// RotateKeysRequest is empty.
+type RotateKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeysRequest) Reset() {
+	*x = RotateKeysRequest{}
+	mi := &file_wattveil_v1_registry_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeysRequest) ProtoMessage() {}
+
+func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_registry_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{27}
+}
+
+// RotateKeysResponse says how far a rotation is.
+type RotateKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How many secrets this look through what is stored has seen.
+	Seen uint64 `protobuf:"varint,2,opt,name=seen,proto3" json:"seen,omitempty"`
+	// How many of them were wrapped anew.
+	Old uint64 `protobuf:"varint,3,opt,name=old,proto3" json:"old,omitempty"`
+	// The key's version now; 0 until its rotation is finished.
+	Version       uint64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeysResponse) Reset() {
+	*x = RotateKeysResponse{}
+	mi := &file_wattveil_v1_registry_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeysResponse) ProtoMessage() {}
+
+func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_registry_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RotateKeysResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RotateKeysResponse) GetSeen() uint64 {
+	if x != nil {
+		return x.Seen
+	}
+	return 0
+}
+
+func (x *RotateKeysResponse) GetOld() uint64 {
+	if x != nil {
+		return x.Old
+	}
+	return 0
+}
+
+func (x *RotateKeysResponse) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_wattveil_v1_registry_proto protoreflect.FileDescriptor
 
 const file_wattveil_v1_registry_proto_rawDesc = "" +
@@ -1292,7 +1594,26 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"legalBasis\"J\n" +
 	"\x16EraseHouseholdResponse\x12\x18\n" +
 	"\aindices\x18\x01 \x03(\x04R\aindices\x12\x16\n" +
-	"\x06events\x18\x02 \x01(\x04R\x06events2\xa6\x06\n" +
+	"\x06events\x18\x02 \x01(\x04R\x06events\"\x15\n" +
+	"\x13GetKeyStatusRequest\"X\n" +
+	"\x14GetKeyStatusResponse\x12\x14\n" +
+	"\x05state\x18\x01 \x01(\tR\x05state\x12*\n" +
+	"\x04keys\x18\x02 \x03(\v2\x16.wattveil.v1.KeyStatusR\x04keys\"\xcd\x01\n" +
+	"\tKeyStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
+	"\x0eoldest_version\x18\x02 \x01(\x04R\roldestVersion\x12%\n" +
+	"\x0enewest_version\x18\x03 \x01(\x04R\rnewestVersion\x12\x1d\n" +
+	"\n" +
+	"rotated_at\x18\x04 \x01(\x03R\trotatedAt\x12\x15\n" +
+	"\x06due_at\x18\x05 \x01(\x03R\x05dueAt\x12\x16\n" +
+	"\x06stored\x18\x06 \x01(\x04R\x06stored\x12\x10\n" +
+	"\x03old\x18\a \x01(\x04R\x03old\"\x13\n" +
+	"\x11RotateKeysRequest\"h\n" +
+	"\x12RotateKeysResponse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04seen\x18\x02 \x01(\x04R\x04seen\x12\x10\n" +
+	"\x03old\x18\x03 \x01(\x04R\x03old\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion2\xcc\a\n" +
 	"\x0fRegistryService\x12S\n" +
 	"\fPutUtilities\x12 .wattveil.v1.PutUtilitiesRequest\x1a!.wattveil.v1.PutUtilitiesResponse\x12S\n" +
 	"\fPutGridNodes\x12 .wattveil.v1.PutGridNodesRequest\x1a!.wattveil.v1.PutGridNodesResponse\x12V\n" +
@@ -1302,7 +1623,10 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"\aMoveOut\x12\x1b.wattveil.v1.MoveOutRequest\x1a\x1c.wattveil.v1.MoveOutResponse\x12\\\n" +
 	"\x0fIssueLetterCode\x12#.wattveil.v1.IssueLetterCodeRequest\x1a$.wattveil.v1.IssueLetterCodeResponse\x12V\n" +
 	"\rPutRecipients\x12!.wattveil.v1.PutRecipientsRequest\x1a\".wattveil.v1.PutRecipientsResponse\x12Y\n" +
-	"\x0eEraseHousehold\x12\".wattveil.v1.EraseHouseholdRequest\x1a#.wattveil.v1.EraseHouseholdResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
+	"\x0eEraseHousehold\x12\".wattveil.v1.EraseHouseholdRequest\x1a#.wattveil.v1.EraseHouseholdResponse\x12S\n" +
+	"\fGetKeyStatus\x12 .wattveil.v1.GetKeyStatusRequest\x1a!.wattveil.v1.GetKeyStatusResponse\x12O\n" +
+	"\n" +
+	"RotateKeys\x12\x1e.wattveil.v1.RotateKeysRequest\x1a\x1f.wattveil.v1.RotateKeysResponse0\x01B;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
 
 var (
 	file_wattveil_v1_registry_proto_rawDescOnce sync.Once
@@ -1316,7 +1640,7 @@ func file_wattveil_v1_registry_proto_rawDescGZIP() []byte {
 	return file_wattveil_v1_registry_proto_rawDescData
 }
 
-var file_wattveil_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_wattveil_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_wattveil_v1_registry_proto_goTypes = []any{
 	(*PutUtilitiesRequest)(nil),      // 0: wattveil.v1.PutUtilitiesRequest
 	(*Utility)(nil),                  // 1: wattveil.v1.Utility
@@ -1342,6 +1666,11 @@ var file_wattveil_v1_registry_proto_goTypes = []any{
 	(*PutRecipientsResponse)(nil),    // 21: wattveil.v1.PutRecipientsResponse
 	(*EraseHouseholdRequest)(nil),    // 22: wattveil.v1.EraseHouseholdRequest
 	(*EraseHouseholdResponse)(nil),   // 23: wattveil.v1.EraseHouseholdResponse
+	(*GetKeyStatusRequest)(nil),      // 24: wattveil.v1.GetKeyStatusRequest
+	(*GetKeyStatusResponse)(nil),     // 25: wattveil.v1.GetKeyStatusResponse
+	(*KeyStatus)(nil),                // 26: wattveil.v1.KeyStatus
+	(*RotateKeysRequest)(nil),        // 27: wattveil.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),       // 28: wattveil.v1.RotateKeysResponse
 }
 var file_wattveil_v1_registry_proto_depIdxs = []int32{
 	1,  // 0: wattveil.v1.PutUtilitiesRequest.utilities:type_name -> wattveil.v1.Utility
@@ -1351,29 +1680,34 @@ var file_wattveil_v1_registry_proto_depIdxs = []int32{
 	12, // 4: wattveil.v1.CreateHouseholdsRequest.households:type_name -> wattveil.v1.NewHousehold
 	14, // 5: wattveil.v1.CreateHouseholdsResponse.households:type_name -> wattveil.v1.CreatedHousehold
 	20, // 6: wattveil.v1.PutRecipientsRequest.recipients:type_name -> wattveil.v1.Recipient
-	0,  // 7: wattveil.v1.RegistryService.PutUtilities:input_type -> wattveil.v1.PutUtilitiesRequest
-	3,  // 8: wattveil.v1.RegistryService.PutGridNodes:input_type -> wattveil.v1.PutGridNodesRequest
-	6,  // 9: wattveil.v1.RegistryService.ListGridNodes:input_type -> wattveil.v1.ListGridNodesRequest
-	8,  // 10: wattveil.v1.RegistryService.PutUsagePoints:input_type -> wattveil.v1.PutUsagePointsRequest
-	11, // 11: wattveil.v1.RegistryService.CreateHouseholds:input_type -> wattveil.v1.CreateHouseholdsRequest
-	15, // 12: wattveil.v1.RegistryService.MoveOut:input_type -> wattveil.v1.MoveOutRequest
-	17, // 13: wattveil.v1.RegistryService.IssueLetterCode:input_type -> wattveil.v1.IssueLetterCodeRequest
-	19, // 14: wattveil.v1.RegistryService.PutRecipients:input_type -> wattveil.v1.PutRecipientsRequest
-	22, // 15: wattveil.v1.RegistryService.EraseHousehold:input_type -> wattveil.v1.EraseHouseholdRequest
-	2,  // 16: wattveil.v1.RegistryService.PutUtilities:output_type -> wattveil.v1.PutUtilitiesResponse
-	5,  // 17: wattveil.v1.RegistryService.PutGridNodes:output_type -> wattveil.v1.PutGridNodesResponse
-	7,  // 18: wattveil.v1.RegistryService.ListGridNodes:output_type -> wattveil.v1.ListGridNodesResponse
-	10, // 19: wattveil.v1.RegistryService.PutUsagePoints:output_type -> wattveil.v1.PutUsagePointsResponse
-	13, // 20: wattveil.v1.RegistryService.CreateHouseholds:output_type -> wattveil.v1.CreateHouseholdsResponse
-	16, // 21: wattveil.v1.RegistryService.MoveOut:output_type -> wattveil.v1.MoveOutResponse
-	18, // 22: wattveil.v1.RegistryService.IssueLetterCode:output_type -> wattveil.v1.IssueLetterCodeResponse
-	21, // 23: wattveil.v1.RegistryService.PutRecipients:output_type -> wattveil.v1.PutRecipientsResponse
-	23, // 24: wattveil.v1.RegistryService.EraseHousehold:output_type -> wattveil.v1.EraseHouseholdResponse
-	16, // [16:25] is the sub-list for method output_type
-	7,  // [7:16] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	26, // 7: wattveil.v1.GetKeyStatusResponse.keys:type_name -> wattveil.v1.KeyStatus
+	0,  // 8: wattveil.v1.RegistryService.PutUtilities:input_type -> wattveil.v1.PutUtilitiesRequest
+	3,  // 9: wattveil.v1.RegistryService.PutGridNodes:input_type -> wattveil.v1.PutGridNodesRequest
+	6,  // 10: wattveil.v1.RegistryService.ListGridNodes:input_type -> wattveil.v1.ListGridNodesRequest
+	8,  // 11: wattveil.v1.RegistryService.PutUsagePoints:input_type -> wattveil.v1.PutUsagePointsRequest
+	11, // 12: wattveil.v1.RegistryService.CreateHouseholds:input_type -> wattveil.v1.CreateHouseholdsRequest
+	15, // 13: wattveil.v1.RegistryService.MoveOut:input_type -> wattveil.v1.MoveOutRequest
+	17, // 14: wattveil.v1.RegistryService.IssueLetterCode:input_type -> wattveil.v1.IssueLetterCodeRequest
+	19, // 15: wattveil.v1.RegistryService.PutRecipients:input_type -> wattveil.v1.PutRecipientsRequest
+	22, // 16: wattveil.v1.RegistryService.EraseHousehold:input_type -> wattveil.v1.EraseHouseholdRequest
+	24, // 17: wattveil.v1.RegistryService.GetKeyStatus:input_type -> wattveil.v1.GetKeyStatusRequest
+	27, // 18: wattveil.v1.RegistryService.RotateKeys:input_type -> wattveil.v1.RotateKeysRequest
+	2,  // 19: wattveil.v1.RegistryService.PutUtilities:output_type -> wattveil.v1.PutUtilitiesResponse
+	5,  // 20: wattveil.v1.RegistryService.PutGridNodes:output_type -> wattveil.v1.PutGridNodesResponse
+	7,  // 21: wattveil.v1.RegistryService.ListGridNodes:output_type -> wattveil.v1.ListGridNodesResponse
+	10, // 22: wattveil.v1.RegistryService.PutUsagePoints:output_type -> wattveil.v1.PutUsagePointsResponse
+	13, // 23: wattveil.v1.RegistryService.CreateHouseholds:output_type -> wattveil.v1.CreateHouseholdsResponse
+	16, // 24: wattveil.v1.RegistryService.MoveOut:output_type -> wattveil.v1.MoveOutResponse
+	18, // 25: wattveil.v1.RegistryService.IssueLetterCode:output_type -> wattveil.v1.IssueLetterCodeResponse
+	21, // 26: wattveil.v1.RegistryService.PutRecipients:output_type -> wattveil.v1.PutRecipientsResponse
+	23, // 27: wattveil.v1.RegistryService.EraseHousehold:output_type -> wattveil.v1.EraseHouseholdResponse
+	25, // 28: wattveil.v1.RegistryService.GetKeyStatus:output_type -> wattveil.v1.GetKeyStatusResponse
+	28, // 29: wattveil.v1.RegistryService.RotateKeys:output_type -> wattveil.v1.RotateKeysResponse
+	19, // [19:30] is the sub-list for method output_type
+	8,  // [8:19] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_registry_proto_init() }
@@ -1387,7 +1721,7 @@ func file_wattveil_v1_registry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_registry_proto_rawDesc), len(file_wattveil_v1_registry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

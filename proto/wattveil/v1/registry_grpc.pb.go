@@ -28,6 +28,8 @@ const (
 	RegistryService_IssueLetterCode_FullMethodName  = "/wattveil.v1.RegistryService/IssueLetterCode"
 	RegistryService_PutRecipients_FullMethodName    = "/wattveil.v1.RegistryService/PutRecipients"
 	RegistryService_EraseHousehold_FullMethodName   = "/wattveil.v1.RegistryService/EraseHousehold"
+	RegistryService_GetKeyStatus_FullMethodName     = "/wattveil.v1.RegistryService/GetKeyStatus"
+	RegistryService_RotateKeys_FullMethodName       = "/wattveil.v1.RegistryService/RotateKeys"
 )
 
 // RegistryServiceClient is the client API for RegistryService service.
@@ -60,6 +62,13 @@ type RegistryServiceClient interface {
 	// ledger events, and records that in leaves of class erasure. It cannot be
 	// taken back. Repeating it finishes what a crash interrupted.
 	EraseHousehold(ctx context.Context, in *EraseHouseholdRequest, opts ...grpc.CallOption) (*EraseHouseholdResponse, error)
+	// GetKeyStatus says how the key service is, and how the keys stand that wrap what
+	// is stored.
+	GetKeyStatus(ctx context.Context, in *GetKeyStatusRequest, opts ...grpc.CallOption) (*GetKeyStatusResponse, error)
+	// RotateKeys gives these keys a new version, wraps everything anew and destroys the
+	// older versions, or finishes what was begun, and tells how far it is. The hub does
+	// so by itself when it is due; nothing stops meanwhile.
+	RotateKeys(ctx context.Context, in *RotateKeysRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RotateKeysResponse], error)
 }
 
 type registryServiceClient struct {
@@ -160,6 +169,35 @@ func (c *registryServiceClient) EraseHousehold(ctx context.Context, in *EraseHou
 	return out, nil
 }
 
+func (c *registryServiceClient) GetKeyStatus(ctx context.Context, in *GetKeyStatusRequest, opts ...grpc.CallOption) (*GetKeyStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetKeyStatusResponse)
+	err := c.cc.Invoke(ctx, RegistryService_GetKeyStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *registryServiceClient) RotateKeys(ctx context.Context, in *RotateKeysRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RotateKeysResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RegistryService_ServiceDesc.Streams[0], RegistryService_RotateKeys_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RotateKeysRequest, RotateKeysResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RegistryService_RotateKeysClient = grpc.ServerStreamingClient[RotateKeysResponse]
+
 // RegistryServiceServer is the server API for RegistryService service.
 // All implementations must embed UnimplementedRegistryServiceServer
 // for forward compatibility.
@@ -190,6 +228,13 @@ type RegistryServiceServer interface {
 	// ledger events, and records that in leaves of class erasure. It cannot be
 	// taken back. Repeating it finishes what a crash interrupted.
 	EraseHousehold(context.Context, *EraseHouseholdRequest) (*EraseHouseholdResponse, error)
+	// GetKeyStatus says how the key service is, and how the keys stand that wrap what
+	// is stored.
+	GetKeyStatus(context.Context, *GetKeyStatusRequest) (*GetKeyStatusResponse, error)
+	// RotateKeys gives these keys a new version, wraps everything anew and destroys the
+	// older versions, or finishes what was begun, and tells how far it is. The hub does
+	// so by itself when it is due; nothing stops meanwhile.
+	RotateKeys(*RotateKeysRequest, grpc.ServerStreamingServer[RotateKeysResponse]) error
 	mustEmbedUnimplementedRegistryServiceServer()
 }
 
@@ -226,6 +271,12 @@ func (UnimplementedRegistryServiceServer) PutRecipients(context.Context, *PutRec
 }
 func (UnimplementedRegistryServiceServer) EraseHousehold(context.Context, *EraseHouseholdRequest) (*EraseHouseholdResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EraseHousehold not implemented")
+}
+func (UnimplementedRegistryServiceServer) GetKeyStatus(context.Context, *GetKeyStatusRequest) (*GetKeyStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetKeyStatus not implemented")
+}
+func (UnimplementedRegistryServiceServer) RotateKeys(*RotateKeysRequest, grpc.ServerStreamingServer[RotateKeysResponse]) error {
+	return status.Error(codes.Unimplemented, "method RotateKeys not implemented")
 }
 func (UnimplementedRegistryServiceServer) mustEmbedUnimplementedRegistryServiceServer() {}
 func (UnimplementedRegistryServiceServer) testEmbeddedByValue()                         {}
@@ -410,6 +461,35 @@ func _RegistryService_EraseHousehold_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RegistryService_GetKeyStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetKeyStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegistryServiceServer).GetKeyStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RegistryService_GetKeyStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegistryServiceServer).GetKeyStatus(ctx, req.(*GetKeyStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RegistryService_RotateKeys_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RotateKeysRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RegistryServiceServer).RotateKeys(m, &grpc.GenericServerStream[RotateKeysRequest, RotateKeysResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RegistryService_RotateKeysServer = grpc.ServerStreamingServer[RotateKeysResponse]
+
 // RegistryService_ServiceDesc is the grpc.ServiceDesc for RegistryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -453,7 +533,17 @@ var RegistryService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "EraseHousehold",
 			Handler:    _RegistryService_EraseHousehold_Handler,
 		},
+		{
+			MethodName: "GetKeyStatus",
+			Handler:    _RegistryService_GetKeyStatus_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "RotateKeys",
+			Handler:       _RegistryService_RotateKeys_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "wattveil/v1/registry.proto",
 }

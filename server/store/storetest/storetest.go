@@ -86,6 +86,18 @@ func (t *Tables) Writers(tb testing.TB) int {
 	return t.count(tb, `SELECT count(*) FROM writers`)
 }
 
+// Households lists the households that are registered, by name.
+func (t *Tables) Households(tb testing.TB) (names []string) {
+	tb.Helper()
+	t.each(tb, `SELECT id FROM households ORDER BY id`, func(scan func(...any) error) error {
+		var name string
+		err := scan(&name)
+		names = append(names, name)
+		return err
+	})
+	return names
+}
+
 // NoncesUsedTwice names every number that a writer used more than once, over
 // everything that it seals: blocks, spool records, and the wraps of their keys.
 // A nonce is such a number.

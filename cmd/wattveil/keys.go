@@ -1,0 +1,181 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+)
+
+func keysCommand() *cobra.Command {
+	return group("keys", "Look at a hub's keys, rotate them, erase a household",
+		"  wattveil keys status --hub hub.example:7443 --cert operator.pem --key operator.key --ca ca.pem",
+		keysStatusCommand(), keysRotateCommand(), keysEraseCommand())
+}
+
+// keyReport is how one key stands, for --json.
+type keyReport struct {
+	Name    string `json:"name"`
+	Oldest  uint64 `json:"oldest_version"`
+	Newest  uint64 `json:"newest_version"`
+	Rotated string `json:"rotated_at"`
+	Due     string `json:"due_at"`
+	Stored  uint64 `json:"stored"`
+	Old     uint64 `json:"old"`
+}
+
+func keysStatusCommand() *cobra.Command {
+	var hub hubFlags
+	cmd := &cobra.Command{
+		Use:     "status --hub ADDR",
+		Short:   "How the key service is, and how the keys stand that wrap what is stored",
+		Long:    "Ask a hub how its key service is, and of each key that wraps what is stored which versions open, when it was rotated and\nis due, and how much is wrapped under an older version. The exit code is 1 unless the service is ready.",
+		Example: "  wattveil keys status --hub hub.example:7443 --cert operator.pem --key operator.key --ca ca.pem --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			conn, err := hub.dial(cmd)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			got, err := wattveilv1.NewRegistryServiceClient(conn).GetKeyStatus(cmd.Context(), &wattveilv1.GetKeyStatusRequest{})
+			if err != nil {
+				return fmt.Errorf("asking for the keys: %w", err)
+			}
+			reports := []keyReport{}
+			var text strings.Builder
+			fmt.Fprintf(&text, "key service: %s\n", got.GetState())
+			for _, k := range got.GetKeys() {
+				r := keyReport{
+					k.GetName(), k.GetOldestVersion(), k.GetNewestVersion(), time.Unix(k.GetRotatedAt(), 0).UTC().Format(time.RFC3339),
+					time.Unix(k.GetDueAt(), 0).UTC().Format(time.RFC3339), k.GetStored(), k.GetOld(),
+				}
+				reports = append(reports, r)
+				fmt.Fprintf(&text, "%s: version %d, opens from %d on; rotated %s, due %s; wraps %d, of which %d under an older version\n",
+					r.Name, r.Newest, r.Oldest, r.Rotated, r.Due, r.Stored, r.Old)
+			}
+			if asJSON(cmd) {
+				err = printJSON(cmd, map[string]any{"state": got.GetState(), "keys": reports})
+			} else {
+				_, err = io.WriteString(cmd.OutOrStdout(), text.String())
+			}
+			if err == nil && got.GetState() != "ready" {
+				err = errNo
+			}
+			return err
+		},
+	}
+	hub.add(cmd, "the operator's", "key")
+	return cmd
+}
+
+func keysRotateCommand() *cobra.Command {
+	var hub hubFlags
+	cmd := &cobra.Command{
+		Use:   "rotate --hub ADDR",
+		Short: "Rotate the keys that wrap what is stored, now",
+		Long: "Give each key that wraps what is stored a new version, wrap everything anew, and destroy the older versions; a hub does so by\n" +
+			"itself when it is due. Nothing stops meanwhile. A rotation that was interrupted is finished, by this command or by the hub.\n" +
+			"Back up the key service and the table household_keys afterwards: older backups of the table open nothing any more.",
+		Example: "  wattveil keys rotate --hub hub.example:7443 --cert operator.pem --key operator.key --ca ca.pem",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			conn, err := hub.dial(cmd)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			client := wattveilv1.NewRegistryServiceClient(conn)
+			status, err := client.GetKeyStatus(cmd.Context(), &wattveilv1.GetKeyStatusRequest{})
+			if err != nil {
+				return fmt.Errorf("asking for the keys: %w", err)
+			}
+			stored := map[string]int64{}
+			for _, k := range status.GetKeys() {
+				stored[k.GetName()] = int64(k.GetStored())
+			}
+			stream, err := client.RotateKeys(cmd.Context(), &wattveilv1.RotateKeysRequest{})
+			if err != nil {
+				return fmt.Errorf("rotating: %w", err)
+			}
+			versions := map[string]uint64{}
+			var bar progress
+			name, seen := "", uint64(0)
+			for {
+				got, err := stream.Recv()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					return fmt.Errorf("rotating: %w", err)
+				}
+				if got.GetName() != name || got.GetSeen() < seen { // another key, or another look
+					bar.finish()
+					bar, name, seen = newProgress(cmd, stored[got.GetName()], got.GetName()), got.GetName(), 0
+				}
+				bar.add(int(got.GetSeen() - seen))
+				seen = got.GetSeen()
+				if got.GetVersion() > 0 {
+					versions[name] = got.GetVersion()
+				}
+			}
+			bar.finish()
+			if asJSON(cmd) {
+				return printJSON(cmd, map[string]any{"versions": versions})
+			}
+			for _, k := range status.GetKeys() {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: version %d; nothing older opens\n", k.GetName(), versions[k.GetName()]); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	hub.add(cmd, "the operator's", "key")
+	return cmd
+}
+
+func keysEraseCommand() *cobra.Command {
+	var hub hubFlags
+	var basis string
+	var sure bool
+	cmd := &cobra.Command{
+		Use:   "erase --hub ADDR --basis BASIS --yes HOUSEHOLD",
+		Short: "Destroy what opens a household's readings and records",
+		Long: "Destroy a household's keys, consents and what opens its records, on record with a legal basis. It cannot be taken back. Copies\n" +
+			"live in backups until the keys have rotated and the backups are gone: see \"keys status\" and the documentation.",
+		Example: "  wattveil keys erase --hub hub.example:7443 --cert operator.pem --key operator.key --ca ca.pem --basis gdpr-17-1-b --yes h-5c1f",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !sure {
+				return errors.New("an erasure cannot be taken back: say --yes")
+			}
+			conn, err := hub.dial(cmd)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			got, err := wattveilv1.NewRegistryServiceClient(conn).EraseHousehold(cmd.Context(), &wattveilv1.EraseHouseholdRequest{Household: args[0], LegalBasis: basis})
+			if err != nil {
+				return fmt.Errorf("erasing: %w", err)
+			}
+			if asJSON(cmd) {
+				return printJSON(cmd, map[string]any{"indices": got.GetIndices(), "events": got.GetEvents()})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "erased; %d events open no more; recorded at %v\n", got.GetEvents(), got.GetIndices())
+			return err
+		},
+	}
+	hub.add(cmd, "the operator's", "key")
+	cmd.Flags().StringVar(&basis, "basis", "", "legal basis, such as gdpr-17-1-b")
+	cmd.Flags().BoolVar(&sure, "yes", false, "it is meant")
+	if err := cmd.MarkFlagRequired("basis"); err != nil {
+		panic(err) // the flag was defined above
+	}
+	return cmd
+}
