@@ -106,10 +106,17 @@ type VaultConfig struct {
 	Namespace string `yaml:"namespace"`
 	// CAFile verifies the server; the system's roots if empty.
 	CAFile string `yaml:"ca_file"`
-	// TokenFile holds a token; or RoleID and SecretIDFile log in by AppRole.
-	TokenFile    string `yaml:"token_file"`
-	RoleID       string `yaml:"role_id"`
-	SecretIDFile string `yaml:"secret_id_file"`
+	// TokenFile holds a token; or RoleID and SecretIDFile log in by AppRole; or
+	// KubernetesRole does by the service account of a pod.
+	TokenFile      string `yaml:"token_file"`
+	RoleID         string `yaml:"role_id"`
+	SecretIDFile   string `yaml:"secret_id_file"`
+	KubernetesRole string `yaml:"kubernetes_role"`
+	// KubernetesMount is the path of the Kubernetes method; "kubernetes" if empty.
+	KubernetesMount string `yaml:"kubernetes_mount"`
+	// KubernetesTokenFile holds the service account's token; where a pod finds it if
+	// empty.
+	KubernetesTokenFile string `yaml:"kubernetes_token_file"`
 }
 
 // ListenConfig is one listener.
@@ -237,16 +244,8 @@ func (c *Config) Validate() error {
 	if (c.Keys.Keyring == "") == (c.Keys.Vault == nil) {
 		return fail("keys must name either keyring or vault")
 	}
-	if v := c.Keys.Vault; v != nil {
-		if v.Address == "" {
-			return fail("keys.vault.address is missing")
-		}
-		if (v.TokenFile == "") == (v.RoleID == "") {
-			return fail("keys.vault must have either token_file or role_id")
-		}
-		if (v.RoleID == "") != (v.SecretIDFile == "") {
-			return fail("keys.vault.role_id and secret_id_file belong together")
-		}
+	if problem := c.Keys.Vault.problem(); problem != "" {
+		return fail("%s", problem)
 	}
 	if err := c.GRPC.validate("grpc"); err != nil {
 		return err
@@ -283,6 +282,30 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: catalogue: %w", ErrConfig, err)
 	}
 	return nil
+}
+
+// problem says what is wrong with a Vault that is named, or nothing.
+func (v *VaultConfig) problem() string {
+	if v == nil {
+		return ""
+	}
+	logins := 0
+	for _, login := range []string{v.TokenFile, v.RoleID, v.KubernetesRole} {
+		if login != "" {
+			logins++
+		}
+	}
+	switch {
+	case v.Address == "":
+		return "keys.vault.address is missing"
+	case logins != 1:
+		return "keys.vault must have one of token_file, role_id and kubernetes_role"
+	case (v.RoleID != "") != (v.SecretIDFile != ""):
+		return "keys.vault.role_id and secret_id_file belong together"
+	case v.KubernetesRole == "" && (v.KubernetesMount != "" || v.KubernetesTokenFile != ""):
+		return "keys.vault.kubernetes_mount and kubernetes_token_file need kubernetes_role"
+	}
+	return ""
 }
 
 // maxFutureSlack is as far ahead as a day's window opens: what lies beyond it
@@ -342,6 +365,7 @@ func (c *Config) resolve(dir string) {
 		abs(&v.CAFile)
 		abs(&v.TokenFile)
 		abs(&v.SecretIDFile)
+		abs(&v.KubernetesTokenFile)
 	}
 	for _, l := range []*ListenConfig{&c.GRPC, &c.HTTP} {
 		abs(&l.Cert)

@@ -61,8 +61,11 @@ var configRefusals = []struct{ name, yaml, words string }{
 	{"no keys", with("keys: {}"), "keys must name either keyring or vault"},
 	{"two key services", with("keys: {keyring: k, vault: {address: a, token_file: t}}"), "keys must name either keyring or vault"},
 	{"a vault nowhere", with("keys: {vault: {token_file: t}}"), "keys.vault.address is missing"},
-	{"a vault without a login", with("keys: {vault: {address: a}}"), "keys.vault must have either token_file or role_id"},
-	{"a vault with two logins", with("keys: {vault: {address: a, token_file: t, role_id: r, secret_id_file: s}}"), "keys.vault must have either token_file or role_id"},
+	{"a vault without a login", with("keys: {vault: {address: a}}"), "keys.vault must have one of token_file, role_id and kubernetes_role"},
+	{"a vault with two logins", with("keys: {vault: {address: a, token_file: t, role_id: r, secret_id_file: s}}"), "keys.vault must have one of token_file, role_id and kubernetes_role"},
+	{"a vault with two other logins", with("keys: {vault: {address: a, token_file: t, kubernetes_role: r}}"), "keys.vault must have one of token_file, role_id and kubernetes_role"},
+	{"a pod without a role", with("keys: {vault: {address: a, token_file: t, kubernetes_mount: m}}"), "keys.vault.kubernetes_mount and kubernetes_token_file need kubernetes_role"},
+	{"a pod's token without a role", with("keys: {vault: {address: a, token_file: t, kubernetes_token_file: f}}"), "keys.vault.kubernetes_mount and kubernetes_token_file need kubernetes_role"},
 	{"half a login", with("keys: {vault: {address: a, role_id: r}}"), "keys.vault.role_id and secret_id_file belong together"},
 	{"the other half", with("keys: {vault: {address: a, token_file: t, secret_id_file: s}}"), "keys.vault.role_id and secret_id_file belong together"},
 	{"no port", with("grpc: {listen: 0.0.0.0, cert: a, key: b, client_ca: c}"), "grpc.listen must be host:port"},
@@ -118,8 +121,8 @@ func TestConfigRefusals(t *testing.T) {
 func TestConfigRefusalsAreWhole(t *testing.T) {
 	code, err := os.ReadFile("config.go")
 	ok(t, err)
-	found := regexp.MustCompile(`(?:fail\(|Errorf\("%w: )"?([^"]{8,})"`).FindAllStringSubmatch(string(code), -1)
-	if len(found) < 12 {
+	found := regexp.MustCompile(`(?:(?:fail\(|Errorf\("%w: )"?|return ")([^"]{8,})"`).FindAllStringSubmatch(string(code), -1)
+	if len(found) < 16 {
 		t.Fatalf("%d refusals found in the code", len(found))
 	}
 	var rows strings.Builder
@@ -185,6 +188,12 @@ func TestConfigPaths(t *testing.T) {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+	ok(t, os.WriteFile(path, []byte(with("keys: {vault: {address: a, kubernetes_role: r, kubernetes_mount: m, kubernetes_token_file: f}}")), 0o600))
+	c, err = LoadConfig(path)
+	ok(t, err)
+	if v := c.Keys.Vault; v.KubernetesRole != "r" || v.KubernetesMount != "m" || v.KubernetesTokenFile != filepath.Join(dir, "f") {
+		t.Errorf("a pod's login %+v", v)
 	}
 	if _, err := LoadConfig(filepath.Join(dir, "none")); !errors.Is(err, ErrConfig) || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)

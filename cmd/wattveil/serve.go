@@ -177,10 +177,36 @@ func openKeys(c server.KeysConfig) (server.KeyService, func(), error) {
 	}
 	v, err := keys.NewVault(keys.VaultConfig{
 		Address: c.Vault.Address, Mount: c.Vault.Mount, Prefix: c.Vault.Prefix, Namespace: c.Vault.Namespace, CAFile: c.Vault.CAFile,
-		TokenFile: c.Vault.TokenFile, AppRole: keys.AppRole{RoleID: c.Vault.RoleID, SecretIDFile: c.Vault.SecretIDFile}, Now: time.Now,
+		TokenFile: c.Vault.TokenFile, AppRole: keys.AppRole{RoleID: c.Vault.RoleID, SecretIDFile: c.Vault.SecretIDFile},
+		Kubernetes: keys.Kubernetes{Role: c.Vault.KubernetesRole, Mount: c.Vault.KubernetesMount, TokenFile: c.Vault.KubernetesTokenFile},
+		Now:        time.Now,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("connecting to Vault: %w", err)
 	}
-	return v, func() {}, nil
+	return v, keepToken(v), nil
+}
+
+// keepToken has the token to Vault renewed while the hub has no reason to call, until the
+// function it answers is called. A renewal that fails is for the next call to report.
+func keepToken(v *keys.Vault) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		minute := time.NewTicker(time.Minute)
+		defer minute.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-minute.C:
+				_ = v.Renew(ctx)
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
