@@ -108,6 +108,10 @@ func machineLogin(client *api.Client, method api.AuthMethod) loginFunc {
 		if err != nil {
 			return lease{}, false, err
 		}
+		if !wellFormedToken(client.Token()) {
+			client.ClearToken() // no request could be made with it, not even another login
+			return lease{}, false, fmt.Errorf("%w: vault grants no token", seal.ErrUnavailable)
+		}
 		return leaseOf(time.Duration(secret.Auth.LeaseDuration)*time.Second, secret.Auth.Renewable), true, nil
 	}
 }
