@@ -32,6 +32,7 @@ func (s State) String() string {
 		return "denied"
 	case StateReady:
 		return "ready"
+	case StateUnreachable:
 	}
 	return "unreachable"
 }

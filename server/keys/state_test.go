@@ -182,10 +182,12 @@ func answers(status int, body string) func(http.ResponseWriter) {
 	}
 }
 
-func wantState(t *testing.T, service interface {
-	State(context.Context) (keys.State, error)
-}, want keys.State, wantErr error,
-) {
+// stateful is a key service that says how it is.
+type stateful interface {
+	State(ctx context.Context) (keys.State, error)
+}
+
+func wantState(t *testing.T, service stateful, want keys.State, wantErr error) {
 	t.Helper()
 	state, err := service.State(t.Context())
 	if state != want {

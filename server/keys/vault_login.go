@@ -143,15 +143,21 @@ func tokenLogin(client *api.Client, read func() (string, error)) loginFunc {
 		if ctx.Err() != nil {
 			return lease{}, changed, ctx.Err()
 		}
-		switch {
-		case err != nil && errors.Is(vaultFault(ctx, err), seal.ErrUnavailable):
-			return lease{renewIn: loginPause}, changed, nil
-		case err != nil || l.endsIn == 0:
-			return lease{}, changed, nil
-		}
-		// Towards its greatest age a token is granted less and less.
-		return lease{renewIn: max(l.renewIn, loginPause)}, changed, nil
+		return givenLease(ctx, l, err), changed, nil
 	}
+}
+
+// givenLease is what an attempt to renew a token says about one that cannot be had anew:
+// when to try again. Its end is for Vault to tell.
+func givenLease(ctx context.Context, renewed lease, err error) lease {
+	switch {
+	case err != nil && errors.Is(vaultFault(ctx, err), seal.ErrUnavailable):
+		return lease{renewIn: loginPause}
+	case err != nil || renewed.endsIn == 0:
+		return lease{}
+	}
+	// Towards its greatest age a token is granted less and less.
+	return lease{renewIn: max(renewed.renewIn, loginPause)}
 }
 
 // renewSelf has Vault renew the client's token, by as much as the token was made for.
