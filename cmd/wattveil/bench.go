@@ -28,7 +28,7 @@ import (
 
 func benchCommand() *cobra.Command {
 	return group("bench", "Measure this hub beside the plain alternative, interleaved in one run",
-		"  wattveil bench ingest --store 'postgres://user@127.0.0.1:5432/postgres?sslmode=disable'", benchIngestCommand(), benchLedgerCommand(), benchReleaseCommand(), benchClosingCommand())
+		"  wattveil bench ingest --store 'postgres://user@127.0.0.1:5432/postgres?sslmode=disable'", benchIngestCommand(), benchLedgerCommand(), benchReleaseCommand(), benchClosingCommand(), benchAccessCommand())
 }
 
 // benchIngest measures sealed ingest: from the client's encoding over mutual
@@ -36,6 +36,7 @@ func benchCommand() *cobra.Command {
 type benchIngest struct {
 	store       string
 	shape       string
+	first       int // household that is sent first; benchAccess sends some later
 	households  int
 	rounds      int
 	connections int
@@ -169,12 +170,12 @@ func (b *benchIngest) run(ctx context.Context, progress io.Writer) error {
 	return nil
 }
 
-// reading is interval i of household h: a load curve of its own, from a hash, so
+// values are intervals of household h on the day: a load curve of its own, from a hash, so
 // that both sides store the same and nobody needs to keep it.
 func (b *benchIngest) values(h, first, n int) []int64 {
 	out := make([]int64, n)
 	var seed [16]byte
-	binary.BigEndian.PutUint64(seed[:], uint64(h))
+	binary.BigEndian.PutUint64(seed[:], uint64(b.day)<<32|uint64(h))
 	for i := range out {
 		binary.BigEndian.PutUint64(seed[8:], uint64(first+i)/16)
 		sum := sha256.Sum256(seed[:])
@@ -189,7 +190,7 @@ func (b *benchIngest) series(worker, workers int, yield func(household int, star
 		return yield(h, b.day.Start()+int64(first)*900, b.values(h, first, n))
 	}
 	if b.shape == "day" {
-		for h := worker; h < b.households; h += workers {
+		for h := b.first + worker; h < b.households; h += workers {
 			if err := one(h, 0, dayIntervals); err != nil {
 				return err
 			}
@@ -197,7 +198,7 @@ func (b *benchIngest) series(worker, workers int, yield func(household int, star
 		return nil
 	}
 	for i := range dayIntervals {
-		for h := worker; h < b.households; h += workers {
+		for h := b.first + worker; h < b.households; h += workers {
 			if err := one(h, i, 1); err != nil {
 				return err
 			}
@@ -331,22 +332,12 @@ func (b *benchIngest) populate(ctx context.Context, r *rig) ([]string, error) {
 		return nil, err
 	}
 	reg := wattveilv1.NewRegistryServiceClient(conn)
-	if _, err := reg.PutUtilities(ctx, &wattveilv1.PutUtilitiesRequest{Utilities: []*wattveilv1.Utility{{Id: demoUtility, Name: "Bench"}}}); err != nil {
-		return nil, fmt.Errorf("registering utility: %w", err)
-	}
-	if _, err := reg.PutGridNodes(ctx, &wattveilv1.PutGridNodesRequest{Nodes: []*wattveilv1.GridNode{
-		{Id: "region", Kind: "region"}, {Id: "substation-1", Parent: "region", Level: 1, Kind: "substation"}, {Id: "feeder-01", Parent: "substation-1", Level: 2, Kind: "feeder"},
-	}}); err != nil {
-		return nil, fmt.Errorf("registering grid: %w", err)
+	if err := registerGrid(ctx, reg); err != nil {
+		return nil, err
 	}
 	var codes []string
 	for first := 0; first < b.households; first += 1000 {
-		var points []*wattveilv1.UsagePoint
-		var homes []*wattveilv1.NewHousehold
-		for h := first; h < min(first+1000, b.households); h++ {
-			points = append(points, &wattveilv1.UsagePoint{Id: benchPoint(h), Utility: demoUtility, Node: "feeder-01", Zone: "Europe/Zurich"})
-			homes = append(homes, &wattveilv1.NewHousehold{UsagePoints: []string{benchPoint(h)}, From: b.day.Start() - 86400})
-		}
+		points, homes := newHomes(first, min(first+1000, b.households), b.day.Start()-86400)
 		if _, err := reg.PutUsagePoints(ctx, &wattveilv1.PutUsagePointsRequest{Points: points}); err != nil {
 			return nil, fmt.Errorf("registering usage points: %w", err)
 		}
@@ -359,6 +350,29 @@ func (b *benchIngest) populate(ctx context.Context, r *rig) ([]string, error) {
 		}
 	}
 	return codes, nil
+}
+
+// registerGrid registers a utility and a feeder.
+func registerGrid(ctx context.Context, reg wattveilv1.RegistryServiceClient) error {
+	if _, err := reg.PutUtilities(ctx, &wattveilv1.PutUtilitiesRequest{Utilities: []*wattveilv1.Utility{{Id: demoUtility, Name: "Bench"}}}); err != nil {
+		return fmt.Errorf("registering utility: %w", err)
+	}
+	if _, err := reg.PutGridNodes(ctx, &wattveilv1.PutGridNodesRequest{Nodes: []*wattveilv1.GridNode{
+		{Id: "region", Kind: "region"}, {Id: "substation-1", Parent: "region", Level: 1, Kind: "substation"}, {Id: "feeder-01", Parent: "substation-1", Level: 2, Kind: "feeder"},
+	}}); err != nil {
+		return fmt.Errorf("registering grid: %w", err)
+	}
+	return nil
+}
+
+// newHomes are households from first to the one before until, at a usage point each
+// since an instant, and these points.
+func newHomes(first, until int, since int64) (points []*wattveilv1.UsagePoint, homes []*wattveilv1.NewHousehold) {
+	for h := first; h < until; h++ {
+		points = append(points, &wattveilv1.UsagePoint{Id: benchPoint(h), Utility: demoUtility, Node: "feeder-01", Zone: "Europe/Zurich"})
+		homes = append(homes, &wattveilv1.NewHousehold{UsagePoints: []string{benchPoint(h)}, From: since})
+	}
+	return points, homes
 }
 
 // send streams the round over as many streams as there are connections.

@@ -279,8 +279,11 @@ func (b *benchLedger) rival(name, dir string, n int, args ...string) benchStep {
 	}}
 }
 
+// errAllCalled ends a closed loop before its time: there is nothing left to call for.
+var errAllCalled = errors.New("nothing is left to call for")
+
 // closedLoop lets callers call one after the other, each waiting for its answer, for
-// a time. It returns what it measured and how many calls were answered.
+// a time, or until errAllCalled. It returns what it measured and how many calls were answered.
 func closedLoop(ctx context.Context, callers int, length time.Duration, call func(ctx context.Context, caller, n int) error) (contender, int, error) {
 	var mu sync.Mutex
 	var took []time.Duration
@@ -292,7 +295,11 @@ func closedLoop(ctx context.Context, callers int, length time.Duration, call fun
 			var mine []time.Duration
 			for n := 0; time.Since(began) < length; n++ {
 				at := time.Now()
-				if err := call(ctx, c, n); err != nil {
+				err := call(ctx, c, n)
+				if errors.Is(err, errAllCalled) {
+					break
+				}
+				if err != nil {
 					mu.Lock()
 					failed = err
 					mu.Unlock()

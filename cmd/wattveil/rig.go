@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/wattveil/wattveil/privacy/release"
+	"github.com/wattveil/wattveil/privacy/seal"
 	"github.com/wattveil/wattveil/server"
 	"github.com/wattveil/wattveil/server/keys"
 	"github.com/wattveil/wattveil/server/store"
@@ -39,7 +40,8 @@ type rig struct {
 
 type rigConfig struct {
 	Dir        string
-	Store      string // URL; SQLite in Dir if empty
+	Store      string       // URL; SQLite in Dir if empty
+	Keys       seal.Wrapper // a keyring in Dir if nil
 	Start      time.Time
 	Log        *slog.Logger
 	Committers int
@@ -88,8 +90,11 @@ func startRig(ctx context.Context, c rigConfig) (_ *rig, err error) {
 		return nil, err
 	}
 	r.storeName = map[string]string{"sqlite": "SQLite", "postgres": "PostgreSQL"}[r.store.Engine()]
-	if r.ring, err = keys.OpenKeyring(filepath.Join(c.Dir, "keys"), rand.Reader); err != nil {
-		return nil, fmt.Errorf("opening keyring: %w", err)
+	if c.Keys == nil {
+		if r.ring, err = keys.OpenKeyring(filepath.Join(c.Dir, "keys"), rand.Reader); err != nil {
+			return nil, fmt.Errorf("opening keyring: %w", err)
+		}
+		c.Keys = r.ring
 	}
 	cfg := server.Config{
 		Origin: r.origin, Store: url, Keys: server.KeysConfig{Keyring: filepath.Join(c.Dir, "keys")},
@@ -97,7 +102,7 @@ func startRig(ctx context.Context, c rigConfig) (_ *rig, err error) {
 		Ledger:  server.LedgerConfig{SelfWitness: filepath.Join(c.Dir, "ledger.witness")},
 		Erasure: server.ErasureConfig{Journal: filepath.Join(c.Dir, "erasures")},
 	}
-	if r.hub, err = server.New(ctx, cfg, server.Deps{Store: r.store, Keys: r.ring, Clock: r.clock.Now, Random: rand.Reader, Log: c.Log}); err != nil {
+	if r.hub, err = server.New(ctx, cfg, server.Deps{Store: r.store, Keys: c.Keys, Clock: r.clock.Now, Random: rand.Reader, Log: c.Log}); err != nil {
 		return nil, err
 	}
 	serving, cancel := context.WithCancel(ctx)
