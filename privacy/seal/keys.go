@@ -38,7 +38,9 @@ func ParsePublicKey(b []byte) (PublicKey, error) {
 		return PublicKey{}, ErrKey
 	}
 	k := &publicKey{hash: sha256.Sum256(b)}
-	if err := k.x.Unpack(b); err != nil {
+	err := k.x.Unpack(b)
+	settle()
+	if err != nil {
 		return PublicKey{}, ErrKey
 	}
 	return PublicKey{k}, nil
@@ -86,6 +88,7 @@ func ParsePrivateKey(seed []byte) (PrivateKey, error) {
 		return PrivateKey{}, ErrKey
 	}
 	x, public := xwing.DeriveKeyPair(seed)
+	settle()
 	k := &publicKey{x: *public}
 	k.hash = sha256.Sum256(PublicKey{k}.Bytes())
 	return PrivateKey{x, PublicKey{k}}, nil

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/cloudflare/circl/hpke"
 	"github.com/cloudflare/circl/kem/xwing"
 
 	"github.com/wattveil/wattveil/consent"
@@ -45,10 +44,6 @@ const (
 	// encapsulationSeed is the randomness of one X-Wing encapsulation.
 	encapsulationSeed = xwing.EncapsulationSeedSize // 64
 )
-
-// suite is HPKE (RFC 9180) in base mode with X-Wing, HKDF-SHA-256 and
-// AES-256-GCM: kem 0x647a, kdf 0x0001, aead 0x0002.
-var suite = hpke.NewSuite(hpke.KEM_XWING, hpke.KDF_HKDF_SHA256, hpke.AEAD_AES256GCM)
 
 // bound is the HPKE info of the wrap, and what its signature covers. It names
 // the recipient by its key, so that a wrap cannot be presented as made for another.
@@ -108,21 +103,19 @@ func OpenSpoolKey(window PrivateKey, w SpoolKeyWrap, writer ed25519.PublicKey) (
 // wrap seals a 32-byte key to recipient, with 64 bytes of rand for the
 // encapsulation.
 func wrap(rand io.Reader, recipient PublicKey, bound, key []byte) ([]byte, error) {
-	sender, err := suite.NewSender(&recipient.k.x, bound)
-	if err != nil {
-		return nil, fmt.Errorf("setting up encryption: %w", err)
-	}
-	encapsulated, sealer, err := sender.Setup(rand)
-	if err != nil {
+	var seed [encapsulationSeed]byte
+	defer clear(seed[:])
+	if _, err := io.ReadFull(rand, seed[:]); err != nil {
 		return nil, fmt.Errorf("encapsulating key: %w", err)
 	}
-	ciphertext, err := sealer.Seal(key, nil)
-	if err != nil {
-		return nil, fmt.Errorf("encrypting key: %w", err)
-	}
-	sealed := make([]byte, 0, wrapSize)
-	sealed = append(append(append(sealed, wrapVersion), encapsulated...), ciphertext...)
-	return sealed, nil
+	var shared [xwing.SharedKeySize]byte
+	var context hpkeContext
+	defer context.erase()
+	sealed := make([]byte, 1+xwing.CiphertextSize, wrapSize)
+	sealed[0] = wrapVersion
+	recipient.k.x.EncapsulateTo(sealed[1:], shared[:], seed[:])
+	context.schedule(&shared, bound)
+	return newAEAD(context.key[:]).Seal(sealed, context.nonce[:], key, nil), nil
 }
 
 // unwrap reverses wrap into key.
@@ -130,16 +123,13 @@ func unwrap(key []byte, recipient PrivateKey, bound, sealed []byte) error {
 	if len(sealed) != wrapSize || sealed[0] != wrapVersion {
 		return ErrFormat
 	}
-	receiver, err := suite.NewReceiver(recipient.x, bound)
-	if err != nil {
-		return fmt.Errorf("setting up decryption: %w", err)
-	}
 	encapsulated, ciphertext := sealed[1:1+xwing.CiphertextSize], sealed[1+xwing.CiphertextSize:]
-	opener, err := receiver.Setup(encapsulated)
-	if err != nil {
-		return ErrOpen
-	}
-	plain, err := opener.Open(ciphertext, nil)
+	var shared [xwing.SharedKeySize]byte
+	var context hpkeContext
+	defer context.erase()
+	recipient.x.DecapsulateTo(shared[:], encapsulated)
+	context.schedule(&shared, bound)
+	plain, err := newAEAD(context.key[:]).Open(nil, context.nonce[:], ciphertext, nil)
 	if err != nil || len(plain) != len(key) {
 		return ErrOpen
 	}
