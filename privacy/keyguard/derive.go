@@ -33,8 +33,14 @@ func (k *BlockKeys) Key(b seal.Block) (seal.BlockKey, bool) {
 	return key, ok
 }
 
-// Clear drops all keys. Go's maps keep no promise to overwrite what they held.
-func (k *BlockKeys) Clear() { clear(k.Keys) }
+// Clear overwrites all keys, also in copies that Key has returned, and drops them. What
+// it cannot reach is said at the type of a key in package seal.
+func (k *BlockKeys) Clear() {
+	for _, key := range k.Keys {
+		key.Erase()
+	}
+	clear(k.Keys)
+}
 
 // derive opens the wraps with the household's private keys and derives what is
 // wanted. It is called after the access is spent.
@@ -65,6 +71,11 @@ func (g *Guard) derive(ctx context.Context, wanted leaf, wraps []seal.DayKeyWrap
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		for _, key := range private {
+			key.Erase()
+		}
+	}()
 	for n, same := range copies {
 		day, ok := open(private[n.generation], same, writerKeys[n.writer])
 		if !ok {
@@ -76,7 +87,7 @@ func (g *Guard) derive(ctx context.Context, wanted leaf, wraps []seal.DayKeyWrap
 				out.Keys[Name{up, r, n.day, n.generation, n.writer}] = day.BlockKey(up, r)
 			}
 		}
-		clear(day[:])
+		day.Erase()
 	}
 	return out, nil
 }

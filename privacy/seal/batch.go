@@ -54,8 +54,9 @@ func (b Batch) seal(t Target, s meter.Series) (Block, error) {
 	if err != nil {
 		return Block{}, err
 	}
-	key := dayKey.BlockKey(s.UsagePoint, s.Register)
+	var key [32]byte
 	defer clear(key[:])
+	deriveBlockKey(&key, dayKey[:], s.UsagePoint, s.Register)
 	clear(dayKey[:])
 
 	block := Block{

@@ -46,10 +46,9 @@ func (w *Writer) Committed(household consent.Household, generation uint32, day m
 
 // dayKey returns the target's key of the day, made at the first call, with the
 // state of its wrap. The caller clears the key.
-func (w *Writer) dayKey(t Target, day meter.Day) (*carrier, DayKey, error) {
+func (w *Writer) dayKey(t Target, day meter.Day) (*carrier, [32]byte, error) {
 	if t.Key.k == nil {
-		return nil, DayKey{}, ErrKey
+		return nil, [32]byte{}, ErrKey
 	}
-	c, key, err := w.days.get(keyName{t.Household, t.Generation, day}, t.Key, w.random)
-	return c, DayKey(key), err
+	return w.days.get(keyName{t.Household, t.Generation, day}, t.Key, w.random)
 }

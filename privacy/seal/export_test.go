@@ -17,8 +17,23 @@ func DayKeyOf(w *Writer, t Target, b Block) DayKey {
 	if err != nil {
 		panic(err)
 	}
-	return key
+	return MakeDayKey(key)
 }
+
+// MakeDayKey, MakeBlockKey and MakeSpoolKey make keys of bytes.
+func MakeDayKey(b [32]byte) DayKey { return DayKey{newSecret(&b)} }
+
+// MakeBlockKey is as MakeDayKey.
+func MakeBlockKey(b [32]byte) BlockKey { return BlockKey{newSecret(&b)} }
+
+// MakeSpoolKey is as MakeDayKey.
+func MakeSpoolKey(b [32]byte) SpoolKey { return SpoolKey{newSecret(&b)} }
+
+// BytesOf returns the bytes of a key where they lie in memory.
+func BytesOf(k interface{ bytes() []byte }) []byte { return k.bytes() }
+
+// SigningBytes returns a writer's signing key where it lies in memory.
+func SigningBytes(w *Writer) []byte { return *w.signing.open() }
 
 // UseUp sets the last sequence number that the writer has used.
 func UseUp(w *Writer, last uint64) { w.seq.Store(last) }

@@ -67,7 +67,7 @@ func (p PublicKey) Equal(q PublicKey) bool {
 // PrivateKey opens what was wrapped to its PublicKey. The zero PrivateKey opens
 // nothing. Values are immutable and may be shared; printing one shows nothing.
 type PrivateKey struct {
-	x      *xwing.PrivateKey
+	x      shut[xwing.PrivateKey]
 	public PublicKey
 }
 
@@ -91,17 +91,18 @@ func ParsePrivateKey(seed []byte) (PrivateKey, error) {
 	settle()
 	k := &publicKey{x: *public}
 	k.hash = sha256.Sum256(PublicKey{k}.Bytes())
-	return PrivateKey{x, PublicKey{k}}, nil
+	return PrivateKey{shutIn(x), PublicKey{k}}, nil
 }
 
 // Seed returns the 32 bytes that ParsePrivateKey takes, or nil for the zero
 // key. They are the key itself: wrap them, then clear them.
 func (p PrivateKey) Seed() []byte {
-	if p.x == nil {
+	x := p.x.open()
+	if x == nil {
 		return nil
 	}
 	b := make([]byte, PrivateKeySize)
-	p.x.Pack(b)
+	x.Pack(b)
 	return b
 }
 
@@ -110,47 +111,48 @@ func (p PrivateKey) Public() PublicKey { return p.public }
 
 // DayKey is the secret of one household, key generation, UTC day and writer.
 // Block keys are derived from it; it encrypts nothing itself.
-type DayKey [32]byte
+type DayKey struct{ secret }
 
 // BlockKey opens the blocks of one usage point and register under one day key.
 // It is the smallest thing that keyguard hands out.
-type BlockKey [32]byte
+type BlockKey struct{ secret }
 
 // SpoolKey seals the spool records of one writer for one window.
-type SpoolKey [32]byte
+type SpoolKey struct{ secret }
 
 // BlockKey derives the key of a usage point and register: HKDF-SHA-256
 // (RFC 5869) with the day key as input, no salt, and as info the
 // length-prefixed label, format version, usage point and register.
 func (k DayKey) BlockKey(point meter.UsagePoint, register meter.Register) BlockKey {
+	key := new([32]byte)
+	deriveBlockKey(key, k.bytes(), point, register)
+	return BlockKey{newSecret(key)}
+}
+
+func deriveBlockKey(key *[32]byte, dayKey []byte, point meter.UsagePoint, register meter.Register) {
 	info := make(fields, 0, 128).
 		text(labelBlockKey).byte(blockVersion).text(string(point)).bytes(register[:])
-	derived, err := hkdf.Key(sha256.New, k[:], nil, string(info), len(BlockKey{}))
+	derived, err := hkdf.Key(sha256.New, dayKey, nil, string(info), len(key))
 	if err != nil {
 		panic("seal: deriving block key: " + err.Error()) // only a length beyond 255 hashes
 	}
-	return BlockKey(derived)
+	copy(key[:], derived)
+	clear(derived)
 }
 
-// Format prints no key, whatever the verb.
-func (DayKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
-
-// Format prints no key, whatever the verb.
-func (BlockKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
-
-// Format prints no key, whatever the verb.
-func (SpoolKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
+// Erase overwrites the key in all its copies, as far as Go lets it: the expanded ML-KEM
+// key lies in circl's memory, and is only let go. An erased key is not to be used.
+func (p PrivateKey) Erase() {
+	if x := p.x.open(); x != nil {
+		*x = xwing.PrivateKey{}
+	}
+}
 
 // Format prints no key, whatever the verb.
 func (PrivateKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
 
 // LogValue logs no key.
-func (DayKey) LogValue() slog.Value { return slog.StringValue(redacted) }
+func (PrivateKey) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// LogValue logs no key.
-func (BlockKey) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// LogValue logs no key.
-func (SpoolKey) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-const redacted = "[key]"
+// MarshalText hides the key from encoding/json and its like.
+func (PrivateKey) MarshalText() ([]byte, error) { return []byte(redacted), nil }

@@ -45,12 +45,13 @@ type keyEntry struct {
 	recipient [32]byte // hash of the public key it is wrapped to
 }
 
-func (k *keyTable) init() {
-	k.seed = maphash.MakeSeed()
+func newKeyTable() *keyTable {
+	k := &keyTable{seed: maphash.MakeSeed()}
 	for i := range k.shards {
 		k.shards[i].before = forgotNothing
 		k.shards[i].keys = map[keyName]*keyEntry{}
 	}
+	return k
 }
 
 // forgotNothing is before the first day that anything is sealed for.

@@ -60,8 +60,8 @@ type runningSet struct {
 	id      RunningID
 	from    meter.Day
 	records uint32 // sealed so far, or in all
-	// key is nil once erased. It is a pointer so that fmt, which follows one and
-	// not two, shows it for no verb of whatever holds a set.
+	// key is nil once erased. It is a pointer, and so is what everything holds a set by:
+	// see [shut].
 	key *[32]byte
 }
 
@@ -192,7 +192,7 @@ type RunningKey struct{ set *runningSet }
 // caller compares From and Window with the days that it expects. It takes no
 // permit: only privacy/release may call it.
 func OpenRunningKey(private PrivateKey, w RunningKeyWrap, signer ed25519.PublicKey) (RunningKey, error) {
-	if private.x == nil {
+	if private.x.open() == nil {
 		return RunningKey{}, ErrKey
 	}
 	bound := w.bound(private.public)
@@ -222,6 +222,9 @@ func (RunningKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
 
 // LogValue logs no key.
 func (RunningKey) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText hides the key from encoding/json and its like.
+func (RunningKey) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // RunningOpener reads a set once, in any order, and keeps one bit for each
 // record. It is for one goroutine at a time.

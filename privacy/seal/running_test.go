@@ -282,7 +282,7 @@ func TestRunningDomain(t *testing.T) {
 	records, wrap := c.set(t, []byte("a"))
 	key := must(seal.OpenRunningKey(c.window, wrap, c.public()))
 	as := seal.SpoolRecord{Day: day, Writer: seal.WriterID(wrap.ID), Seq: 1, Ciphertext: records[0].Ciphertext}
-	if _, err := seal.OpenSpool(seal.SpoolKey(seal.RunningBytes(key)), as); !errors.Is(err, seal.ErrOpen) {
+	if _, err := seal.OpenSpool(seal.MakeSpoolKey([32]byte(seal.RunningBytes(key))), as); !errors.Is(err, seal.ErrOpen) {
 		t.Errorf("a running record as a spool record: %v", err)
 	}
 	spool := spoolKeyAsRunning(t, c)

@@ -91,7 +91,7 @@ func OpenSpool(key SpoolKey, r SpoolRecord) ([]Spooled, error) {
 		return nil, ErrFormat
 	}
 	nonce := nonceOf(r.Seq)
-	plain, err := newAEAD(key[:]).Open(nil, nonce[:], r.Ciphertext[1:], r.bound())
+	plain, err := newAEAD(key.bytes()).Open(nil, nonce[:], r.Ciphertext[1:], r.bound())
 	if err != nil {
 		return nil, ErrOpen
 	}
@@ -131,10 +131,9 @@ func (w *Writer) CommittedSpool(day meter.Day) {
 
 // spoolKey returns the writer's key for the window of day, made at the first
 // call, with the state of its wrap. The caller clears the key.
-func (w *Writer) spoolKey(day meter.Day, window PublicKey) (*carrier, SpoolKey, error) {
+func (w *Writer) spoolKey(day meter.Day, window PublicKey) (*carrier, [32]byte, error) {
 	if window.k == nil {
-		return nil, SpoolKey{}, ErrKey
+		return nil, [32]byte{}, ErrKey
 	}
-	c, key, err := w.windows.get(keyName{day: day}, window, w.random)
-	return c, SpoolKey(key), err
+	return w.windows.get(keyName{day: day}, window, w.random)
 }

@@ -112,10 +112,10 @@ func sealGolden(t *testing.T) golden {
 		b := must(batch.Seal(target, c.series))
 		dayKey := seal.DayKeyOf(w, target, b)
 		key := dayKey.BlockKey(b.UsagePoint, b.Register)
-		g.DayKey = dayKey[:]
+		g.DayKey = seal.BytesOf(dayKey)
 		g.Blocks = append(g.Blocks, block{
 			Comment: c.comment, Generation: b.Generation, Day: int32(b.Day), Seq: b.Seq,
-			Ciphertext: b.Ciphertext, Signature: b.Signature, Key: key[:],
+			Ciphertext: b.Ciphertext, Signature: b.Signature, Key: seal.BytesOf(key),
 			Plain: contentOf("4f1c", c.series, c.packing, batch),
 		})
 	}
@@ -145,7 +145,7 @@ func sealGolden(t *testing.T) golden {
 		t.Fatal(err)
 	}
 	spoolKey := must(seal.OpenSpoolKey(window, spoolWrap, w.PublicKey()))
-	g.SpoolKey = spoolKey[:]
+	g.SpoolKey = seal.BytesOf(spoolKey)
 	g.SpoolKeyWrap = wrapRow{Day: int32(spoolWrap.Day), Seq: spoolWrap.Seq, Sealed: spoolWrap.Sealed, Signature: spoolWrap.Signature}
 	return g
 }

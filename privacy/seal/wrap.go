@@ -78,26 +78,26 @@ func (w DayKeyWrap) Verify(writer ed25519.PublicKey, recipient PublicKey) error 
 // a key of their own. Nothing opens under such a key except what they sealed
 // themselves, and that fails in [Open], which checks the block's signature.
 func UnwrapDayKey(household PrivateKey, w DayKeyWrap) (DayKey, error) {
-	var key DayKey
-	if household.x == nil {
-		return key, ErrKey
+	if household.x.open() == nil {
+		return DayKey{}, ErrKey
 	}
-	return key, unwrap(key[:], household, w.bound(household.public), w.Sealed)
+	key := new([32]byte)
+	return DayKey{newSecret(key)}, unwrap(key[:], household, w.bound(household.public), w.Sealed)
 }
 
 // OpenSpoolKey opens a wrap with the private key of its window, after checking
 // that the writer whose public key is given made it: what a spool key opens
 // enters totals. The error is ErrKey, ErrSignature, ErrFormat or ErrOpen.
 func OpenSpoolKey(window PrivateKey, w SpoolKeyWrap, writer ed25519.PublicKey) (SpoolKey, error) {
-	var key SpoolKey
-	if window.x == nil {
-		return key, ErrKey
+	if window.x.open() == nil {
+		return SpoolKey{}, ErrKey
 	}
 	bound := w.bound(window.public)
 	if err := verify(writer, bound, w.Sealed, w.Signature); err != nil {
-		return key, err
+		return SpoolKey{}, err
 	}
-	return key, unwrap(key[:], window, bound, w.Sealed)
+	key := new([32]byte)
+	return SpoolKey{newSecret(key)}, unwrap(key[:], window, bound, w.Sealed)
 }
 
 // wrap seals a 32-byte key to recipient, with 64 bytes of rand for the
@@ -127,7 +127,7 @@ func unwrap(key []byte, recipient PrivateKey, bound, sealed []byte) error {
 	var shared [xwing.SharedKeySize]byte
 	var context hpkeContext
 	defer context.erase()
-	recipient.x.DecapsulateTo(shared[:], encapsulated)
+	recipient.x.open().DecapsulateTo(shared[:], encapsulated)
 	context.schedule(&shared, bound)
 	plain, err := newAEAD(context.key[:]).Open(nil, context.nonce[:], ciphertext, nil)
 	if err != nil || len(plain) != len(key) {

@@ -25,7 +25,7 @@ import (
 // All methods are safe for concurrent use.
 type Writer struct {
 	id      WriterID
-	signing ed25519.PrivateKey
+	signing shut[ed25519.PrivateKey]
 	now     func() time.Time
 	seq     atomic.Uint64 // last one used
 	stamp   atomic.Int64  // last acceptance, µs
@@ -33,8 +33,9 @@ type Writer struct {
 	randMu sync.Mutex
 	rand   io.Reader
 
-	days    keyTable // day keys
-	windows keyTable // spool keys
+	// Pointers, as the keys lie behind one more: see [shut].
+	days    *keyTable // day keys
+	windows *keyTable // spool keys
 }
 
 // Target is whose block is sealed: a household, the generation of its key pair
@@ -63,9 +64,9 @@ func NewWriter(rand io.Reader, now func() time.Time) (*Writer, error) {
 	if err := w.random(seed[:]); err != nil {
 		return nil, fmt.Errorf("drawing signing key: %w", err)
 	}
-	w.signing = ed25519.NewKeyFromSeed(seed[:])
-	w.days.init()
-	w.windows.init()
+	signing := ed25519.NewKeyFromSeed(seed[:])
+	w.signing = shutIn(&signing)
+	w.days, w.windows = newKeyTable(), newKeyTable()
 	return w, nil
 }
 
@@ -73,7 +74,7 @@ func NewWriter(rand io.Reader, now func() time.Time) (*Writer, error) {
 func (w *Writer) ID() WriterID { return w.id }
 
 // PublicKey returns the key that the writer's signatures are checked with.
-func (w *Writer) PublicKey() ed25519.PublicKey { return w.signing.Public().(ed25519.PublicKey) }
+func (w *Writer) PublicKey() ed25519.PublicKey { return w.signing.open().Public().(ed25519.PublicKey) }
 
 // Forget zeroes and drops the keys of every day before the given one. The
 // writer will not seal for those days again (ErrWriterSpent): it never makes
@@ -117,5 +118,5 @@ func (w *Writer) random(b []byte) error {
 }
 
 func (w *Writer) sign(bound, ciphertext []byte) []byte {
-	return ed25519.Sign(w.signing, signed(bound, ciphertext))
+	return ed25519.Sign(*w.signing.open(), signed(bound, ciphertext))
 }
