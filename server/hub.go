@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -109,17 +110,13 @@ func New(ctx context.Context, cfg Config, d Deps) (_ *Hub, err error) {
 	return h, nil
 }
 
-// keyCacheSize bounds the parsed public keys that ingest keeps, about 6 KiB
-// each.
-const keyCacheSize = 20_000
-
 // wire makes the core and the services above it.
 func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
-	signer, vkey, err := ledger.NewSigner(h.cfg.Origin, secrets.ledger)
+	signer, vkey, err := ledger.NewSigner(h.cfg.Origin, secrets.ledger.bytes())
 	if err != nil {
 		return fmt.Errorf("making ledger signer: %w", err)
 	}
-	pq, err := signer.AddMLDSA(secrets.mldsa, d.Clock)
+	pq, err := signer.AddMLDSA(secrets.mldsa.bytes(), d.Clock)
 	if err != nil {
 		return fmt.Errorf("making ledger signer: %w", err)
 	}
@@ -137,9 +134,10 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	}
 	h.consents = consent.NewService(consent.Ledger[*store.Tx](h.sequencer), d.Random)
 	h.releases = release.NewEngine(release.Config[*store.Tx]{
-		Store: d.Store, Ledger: h.sequencer, Keys: d.Keys, Signer: secrets.release, Catalogue: h.cfg.Catalogue, Origin: h.cfg.Origin,
+		Store: d.Store, Ledger: h.sequencer, Keys: d.Keys, Signer: ed25519.NewKeyFromSeed(secrets.release.bytes()), Catalogue: h.cfg.Catalogue, Origin: h.cfg.Origin,
 		Now: d.Clock, Rand: d.Random, Log: d.Log,
 	})
+	secrets.eraseSeeds()
 	h.writers = &writers{sequencer: h.sequencer, random: d.Random, clock: d.Clock}
 	if _, err := h.writers.get(ctx); err != nil {
 		return err
@@ -151,7 +149,7 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	h.meter = &meterService{
 		preparer: &preparer{
 			store: d.Store, writers: h.writers, windows: h.releases, macKey: secrets.batches, clock: d.Clock,
-			keys:  &keyCache{load: d.Store.PublicKeys, lru: newLRU[store.KeyID, seal.PublicKey](keyCacheSize)},
+			keys:  &keyCache{load: d.Store.PublicKeys, lru: newLRU[store.KeyID, loadedKey](keyCacheSize), clock: d.Clock},
 			slack: int64(h.cfg.Ingest.FutureSlack / time.Second), slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		},
 		committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, log: d.Log, stopping: h.stopping, sound: h.sequencer.Failure,
@@ -378,6 +376,7 @@ func (h *Hub) Tend(ctx context.Context) error {
 	// Ingest keeps no key of a day past its watermark, closed or not: keys seal,
 	// and a day that cannot be closed yet needs none.
 	h.writers.forget(meter.DayOf(h.clock().Add(-h.cfg.Catalogue.Watermark).Unix()))
+	h.meter.preparer.keys.forget()
 	_, expiring := h.consents.ExpireDue(ctx)
 	if expiring != nil {
 		expiring = fmt.Errorf("ending consents: %w", expiring)

@@ -133,11 +133,11 @@ func TestTwoHubsStartAtOnce(t *testing.T) {
 			if first == nil {
 				first = r.s
 			}
-			if !bytes.Equal(r.s.ledger, first.ledger) || !r.s.release.Equal(first.release) || !bytes.Equal(r.s.batches, first.batches) || !bytes.Equal(r.s.codes, first.codes) {
+			if !bytes.Equal(r.s.ledger.bytes(), first.ledger.bytes()) || !bytes.Equal(r.s.release.bytes(), first.release.bytes()) || !bytes.Equal(r.s.batches.bytes(), first.batches.bytes()) || !bytes.Equal(r.s.codes.bytes(), first.codes.bytes()) {
 				t.Error("two hubs have different secrets")
 			}
 		}
-		if bytes.Equal(first.ledger, first.batches) || bytes.Equal(first.batches, first.codes) {
+		if bytes.Equal(first.ledger.bytes(), first.batches.bytes()) || bytes.Equal(first.batches.bytes(), first.codes.bytes()) {
 			t.Error("two secrets are one")
 		}
 	})

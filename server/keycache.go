@@ -3,17 +3,40 @@ package server
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/seal"
 	"github.com/wattveil/wattveil/server/store"
 )
 
+// keyCacheSize bounds the parsed public keys that ingest keeps, about 6 KiB
+// each.
+const keyCacheSize = 20_000
+
+// keyCacheAge is how long a key is used without asking the store again: it never changes
+// within its generation, but its household may be erased.
+const keyCacheAge = 15 * time.Minute
+
 // keyCache holds parsed public keys of households, the most recently used
-// ones; a key never changes within its generation.
+// ones, for keyCacheAge.
 type keyCache struct {
-	load func(context.Context, []store.KeyID) (map[store.KeyID]seal.PublicKey, error)
-	lru  *lru[store.KeyID, seal.PublicKey]
+	load  func(context.Context, []store.KeyID) (map[store.KeyID]seal.PublicKey, error)
+	lru   *lru[store.KeyID, loadedKey]
+	clock Clock
+}
+
+type loadedKey struct {
+	key seal.PublicKey
+	at  time.Time // when it was asked for
+}
+
+func (l loadedKey) aged(now time.Time) bool { return now.Sub(l.at) >= keyCacheAge }
+
+// forget drops what would be asked for again anyway.
+func (c *keyCache) forget() {
+	now := c.clock()
+	c.lru.drop(func(l loadedKey) bool { return l.aged(now) })
 }
 
 // get returns the keys of all occupants of the targets; those of erased
@@ -21,17 +44,18 @@ type keyCache struct {
 func (c *keyCache) get(ctx context.Context, targets map[meter.UsagePoint]store.Target) (map[store.KeyID]seal.PublicKey, error) {
 	keys := make(map[store.KeyID]seal.PublicKey, len(targets))
 	var missing []store.KeyID
+	now := c.clock()
 	for _, t := range targets {
 		for _, o := range t.Occupants {
 			id := store.KeyID{Household: o.Household, Generation: o.Generation}
 			if _, have := keys[id]; have {
 				continue
 			}
-			k, ok := c.lru.get(id)
-			if !ok {
+			l, ok := c.lru.get(id)
+			if !ok || l.aged(now) {
 				missing = append(missing, id)
 			}
-			keys[id] = k
+			keys[id] = l.key
 		}
 	}
 	loaded, err := c.load(ctx, missing)
@@ -45,7 +69,7 @@ func (c *keyCache) get(ctx context.Context, targets map[meter.UsagePoint]store.T
 			continue
 		}
 		keys[id] = k
-		c.lru.put(id, k)
+		c.lru.put(id, loadedKey{k, now})
 	}
 	return keys, nil
 }

@@ -49,3 +49,17 @@ func (l *lru[K, V]) put(k K, v V) {
 		delete(l.byKey, oldest.Value.(entry[K, V]).key)
 	}
 }
+
+// drop forgets every value of which gone says so.
+func (l *lru[K, V]) drop(gone func(V) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for e := l.order.Front(); e != nil; {
+		next, held := e.Next(), e.Value.(entry[K, V])
+		if gone(held.value) {
+			l.order.Remove(e)
+			delete(l.byKey, held.key)
+		}
+		e = next
+	}
+}

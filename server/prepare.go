@@ -22,7 +22,7 @@ type preparer struct {
 	writers *writers
 	windows windowKeys
 	keys    *keyCache
-	macKey  []byte
+	macKey  hidden
 	clock   Clock
 	slack   int64 // seconds an interval may end after the clock
 	// slots bounds how many batches are prepared at once: sealing is work for
@@ -122,7 +122,7 @@ func (p *preparer) prepareWith(ctx context.Context, w *seal.Writer, utility mete
 		return nil, err
 	}
 	out.batch.Refused = len(out.refused)
-	out.batch.MAC, out.batch.AnswerMAC = contentMAC(p.macKey, utility, req), answerMAC(p.macKey, out)
+	out.batch.MAC, out.batch.AnswerMAC = contentMAC(p.macKey.bytes(), utility, req), answerMAC(p.macKey.bytes(), out)
 	return out, nil
 }
 

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -17,12 +16,30 @@ const hubKey = "hub"
 // secrets are the hub's own: made once, wrapped by the key service, kept in the
 // store.
 type secrets struct {
-	ledger  []byte             // seed of the Ed25519 key that signs checkpoints
-	mldsa   []byte             // seed of the ML-DSA-44 key that signs them too
-	release ed25519.PrivateKey // signs releases
-	batches []byte             // keys the content hash of batches
-	codes   []byte             // keys the hash of letter codes
+	ledger  hidden // seed of the Ed25519 key that signs checkpoints
+	mldsa   hidden // seed of the ML-DSA-44 key that signs them too
+	release hidden // seed of the Ed25519 key that signs releases
+	batches hidden // keys the content hash of batches
+	codes   hidden // keys the hash of letter codes
 }
+
+// eraseSeeds overwrites the seeds of what signs, once the signers are made.
+func (s *secrets) eraseSeeds() {
+	for _, seed := range []hidden{s.ledger, s.mldsa, s.release} {
+		clear(seed.bytes())
+	}
+}
+
+// hidden is bytes that no verb of fmt prints, nor log/slog or encoding/json: fmt follows
+// at most one pointer inside of what it prints, and these lie behind two.
+type hidden struct{ at **[]byte }
+
+func hide(b []byte) hidden {
+	p := &b
+	return hidden{&p}
+}
+
+func (h hidden) bytes() []byte { return **h.at }
 
 // loadSecrets reads the hub's secrets, making those that do not exist. Of two
 // processes that make one at the same moment the first to store it wins; the
@@ -55,7 +72,7 @@ func loadSecrets(ctx context.Context, s *store.Store, keys seal.Wrapper, random 
 			return nil, err
 		}
 	}
-	return &secrets{ledger: raw[0], release: ed25519.NewKeyFromSeed(raw[1]), batches: raw[2], codes: raw[3], mldsa: raw[4]}, nil
+	return &secrets{ledger: hide(raw[0]), release: hide(raw[1]), batches: hide(raw[2]), codes: hide(raw[3]), mldsa: hide(raw[4])}, nil
 }
 
 func makeSecret(ctx context.Context, s *store.Store, keys seal.Wrapper, random io.Reader, name string, clock Clock) error {

@@ -122,7 +122,7 @@ func (s *sessionService) RotateHouseholdSecret(ctx context.Context, req *wattvei
 // letterCodes makes and hashes the codes printed in letters: twelve characters
 // of Crockford's base 32, 60 random bits. The hash is keyed, so that a copy of
 // the database does not let anyone search for codes.
-type letterCodes struct{ key []byte }
+type letterCodes struct{ key hidden }
 
 const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -170,7 +170,7 @@ func (l letterCodes) hash(code string) (out [32]byte, ok bool) {
 	if len(clean) != letterCodeLength {
 		return out, false
 	}
-	mac := hmac.New(sha256.New, l.key)
+	mac := hmac.New(sha256.New, l.key.bytes())
 	mac.Write([]byte("wattveil letter code v1\x00"))
 	mac.Write(clean)
 	mac.Sum(out[:0])

@@ -73,6 +73,9 @@ func demoCommand() *cobra.Command {
 		Example: "  wattveil demo\n  wattveil demo --serve --dir demo-data\n  wattveil demo --households 40 --days 7 --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := keepMemory(); err != nil {
+				return err
+			}
 			if f.households < 1 || f.households > sample.Households || f.days < 1 || f.days > sample.LocalDays {
 				return fmt.Errorf("--households must be 1 to %d and --days 1 to %d", sample.Households, sample.LocalDays)
 			}

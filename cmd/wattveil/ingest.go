@@ -48,6 +48,9 @@ func ingestCommand() *cobra.Command {
 			"    --cert utility.pem --key utility.key --ca ca.pem homes.csv.gz",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
+			if err := keepMemory(); err != nil {
+				return err
+			}
 			if _, err := f.options(); err != nil {
 				return err
 			}

@@ -26,6 +26,9 @@ func serveCommand() *cobra.Command {
 		Example: "  wattveil serve --config /etc/wattveil/hub.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := keepMemory(); err != nil {
+				return err
+			}
 			cfg, err := server.LoadConfig(path)
 			if err != nil {
 				return err
