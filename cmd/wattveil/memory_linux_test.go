@@ -49,7 +49,9 @@ func TestServeKeepsItsMemory(t *testing.T) {
 // that the system took for another.
 func TestRefuseDumps(t *testing.T) {
 	before, _, _ := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_GET_DUMPABLE, 0, 0)
-	defer syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, before, 0)
+	defer func() {
+		_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, before, 0)
+	}()
 	if err := keepMemory(); err != nil {
 		t.Fatal(err)
 	}

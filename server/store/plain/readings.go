@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-
-	"github.com/lib/pq"
 )
 
 // ReadingsTable is the plain table that reads are measured beside: a row an interval,
@@ -73,7 +71,7 @@ func (r *Readings) Load(ctx context.Context, series []Series) error {
 	defer tx.Rollback()
 	insert := `INSERT INTO readings (usage_point, start, value) VALUES ($1, $2, $3)`
 	if !r.sqlite {
-		insert = pq.CopyIn("readings", "usage_point", "start", "value")
+		insert = `COPY readings (usage_point, start, value) FROM STDIN`
 	}
 	stmt, err := tx.PrepareContext(ctx, insert)
 	if err != nil {
