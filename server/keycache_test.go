@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"testing"
 	"time"
 
@@ -60,5 +62,41 @@ func TestKeyCacheBounds(t *testing.T) {
 	c.forget()
 	if len(c.lru.byKey) != 0 || c.lru.order.Len() != 0 {
 		t.Errorf("%d keys are kept after their time", len(c.lru.byKey))
+	}
+}
+
+// By the hub's clock, ingest keeps no key of a day whose watermark has passed, closed or
+// not. It would catch day keys that live as long as the process.
+func TestDayKeysEndWithTheirDay(t *testing.T) {
+	r := newRig(t, onSQLite(t))
+	day := meter.DayOf(r.clock.now().Unix())
+	w, err := r.hub.writers.get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := seal.NewPrivateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := func() error {
+		_, err := w.Begin().Spool(day, key.Public(), nil)
+		return err
+	}
+	watermark := r.hub.cfg.Catalogue.Watermark
+	for _, at := range []struct {
+		now  time.Time
+		want error
+	}{
+		{time.Unix(day.End(), 0).Add(watermark - time.Second), nil},
+		{time.Unix(day.End(), 0).Add(watermark), seal.ErrWriterSpent},
+	} {
+		if err := made(); err != nil {
+			t.Fatal(err)
+		}
+		r.clock.set(at.now)
+		_ = r.hub.Tend(t.Context()) // whether days close is another matter
+		if err := made(); !errors.Is(err, at.want) {
+			t.Errorf("sealing for a day %v after its end: %v, want %v", at.now.Sub(time.Unix(day.End(), 0)), err, at.want)
+		}
 	}
 }
