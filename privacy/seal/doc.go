@@ -140,4 +140,13 @@
 // up to a multiple of 4096 bytes, and no more of them than it takes; length is
 // that of content in bytes, at most 2²⁰. So the length of Ciphertext tells the
 // length of content in pages. What content is, is not this package's affair.
+//
+// # Message
+//
+// What one process tells another, and nobody stores. It is HPKE as above, to a
+// public key that is made for the one message, with
+//
+//	info = F("wattveil/seal/message", version (8), SHA-256 of the question, R)
+//
+// and is version (8, = 1) ‖ enc (1120 bytes) ‖ ct (length of content + 16 bytes).
 package seal

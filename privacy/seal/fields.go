@@ -17,6 +17,7 @@ const (
 	labelRunningKeyWrap = "wattveil/seal/running-key-wrap"
 	labelRunningRecord  = "wattveil/seal/running-record"
 	labelSignature      = "wattveil/seal/signature"
+	labelMessage        = "wattveil/seal/message"
 )
 
 // fields is a run of length-prefixed fields: uint16 length, then the bytes;

@@ -103,6 +103,28 @@ func OpenSpoolKey(window PrivateKey, w SpoolKeyWrap, writer ed25519.PublicKey) (
 // wrap seals a 32-byte key to recipient, with 64 bytes of rand for the
 // encapsulation.
 func wrap(rand io.Reader, recipient PublicKey, bound, key []byte) ([]byte, error) {
+	return encapsulate(rand, wrapVersion, recipient, bound, key)
+}
+
+// unwrap reverses wrap into key.
+func unwrap(key []byte, recipient PrivateKey, bound, sealed []byte) error {
+	if len(sealed) != wrapSize || sealed[0] != wrapVersion {
+		return ErrFormat
+	}
+	plain, err := decapsulate(recipient, bound, sealed)
+	if err != nil {
+		return err
+	}
+	defer clear(plain)
+	if len(plain) != len(key) {
+		return ErrOpen
+	}
+	copy(key, plain)
+	return nil
+}
+
+// encapsulate returns version ‖ encapsulated key ‖ ciphertext.
+func encapsulate(rand io.Reader, version byte, recipient PublicKey, bound, plain []byte) ([]byte, error) {
 	var seed [encapsulationSeed]byte
 	defer clear(seed[:])
 	if _, err := io.ReadFull(rand, seed[:]); err != nil {
@@ -111,18 +133,16 @@ func wrap(rand io.Reader, recipient PublicKey, bound, key []byte) ([]byte, error
 	var shared [xwing.SharedKeySize]byte
 	var context hpkeContext
 	defer context.erase()
-	sealed := make([]byte, 1+xwing.CiphertextSize, wrapSize)
-	sealed[0] = wrapVersion
+	sealed := make([]byte, 1+xwing.CiphertextSize, 1+xwing.CiphertextSize+len(plain)+tagSize)
+	sealed[0] = version
 	recipient.k.x.EncapsulateTo(sealed[1:], shared[:], seed[:])
 	context.schedule(&shared, bound)
-	return newAEAD(context.key[:]).Seal(sealed, context.nonce[:], key, nil), nil
+	return newAEAD(context.key[:]).Seal(sealed, context.nonce[:], plain, nil), nil
 }
 
-// unwrap reverses wrap into key.
-func unwrap(key []byte, recipient PrivateKey, bound, sealed []byte) error {
-	if len(sealed) != wrapSize || sealed[0] != wrapVersion {
-		return ErrFormat
-	}
+// decapsulate reverses encapsulate; sealed is longer than an encapsulated key. The error
+// is ErrOpen.
+func decapsulate(recipient PrivateKey, bound, sealed []byte) ([]byte, error) {
 	encapsulated, ciphertext := sealed[1:1+xwing.CiphertextSize], sealed[1+xwing.CiphertextSize:]
 	var shared [xwing.SharedKeySize]byte
 	var context hpkeContext
@@ -130,10 +150,8 @@ func unwrap(key []byte, recipient PrivateKey, bound, sealed []byte) error {
 	recipient.x.open().DecapsulateTo(shared[:], encapsulated)
 	context.schedule(&shared, bound)
 	plain, err := newAEAD(context.key[:]).Open(nil, context.nonce[:], ciphertext, nil)
-	if err != nil || len(plain) != len(key) {
-		return ErrOpen
+	if err != nil {
+		return nil, ErrOpen
 	}
-	copy(key, plain)
-	clear(plain)
-	return nil
+	return plain, nil
 }
