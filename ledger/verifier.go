@@ -97,23 +97,60 @@ type Verified struct {
 	Root    Hash
 }
 
+// Opening is what opens and proves a leaf: the payload, the nonce of its
+// commitment, and the tlog-proof in the form that Prover.TLogProof writes.
+type Opening struct {
+	Payload []byte
+	Nonce   Hash
+	Proof   []byte
+}
+
 // Proof checks offline that the log holds, under a checkpoint signed with its
 // key, a leaf that commits to payload: payload canonical, commitment opened by
 // nonce, class as the payload's kind demands, leaf included. Anything amiss is
 // ErrProof, ErrPayload or ErrCheckpoint. The tlog-proof must be in the form
 // that TLogProof writes, to the byte.
 func (v *Verifier) Proof(payload []byte, nonce Hash, tlogProof []byte) (Verified, error) {
-	var p tlogproof.TLogProof
-	if err := p.Unmarshal(tlogProof); err != nil {
-		return Verified{}, fmt.Errorf("%w: %w", ErrProof, err)
-	}
-	if !bytes.Equal(p.Marshal(), tlogProof) {
-		return Verified{}, fmt.Errorf("%w: not in canonical form", ErrProof)
-	}
-	size, root, err := v.Checkpoint(p.Checkpoint)
+	all, err := v.Openings(Opening{payload, nonce, tlogProof})
 	if err != nil {
 		return Verified{}, err
 	}
+	return all[0], nil
+}
+
+// Openings checks each opening as Proof does, and all or none are good. What
+// costs most of a check is the signatures of its checkpoint: a checkpoint that
+// follows itself is checked once.
+func (v *Verifier) Openings(openings ...Opening) ([]Verified, error) {
+	all := make([]Verified, len(openings))
+	var checked []byte
+	var size uint64
+	var root Hash
+	for i, o := range openings {
+		var p tlogproof.TLogProof
+		if err := p.Unmarshal(o.Proof); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrProof, err)
+		}
+		if !bytes.Equal(p.Marshal(), o.Proof) {
+			return nil, fmt.Errorf("%w: not in canonical form", ErrProof)
+		}
+		if i == 0 || !bytes.Equal(p.Checkpoint, checked) {
+			var err error
+			if size, root, err = v.Checkpoint(p.Checkpoint); err != nil {
+				return nil, err
+			}
+			checked = p.Checkpoint
+		}
+		var err error
+		if all[i], err = o.under(p, size, root); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// under checks what an opening proves under size and root, which are the log's.
+func (o Opening) under(p tlogproof.TLogProof, size uint64, root Hash) (Verified, error) {
 	leaf, err := ParseLeaf(p.ExtraData)
 	if err != nil {
 		return Verified{}, fmt.Errorf("%w: %w", ErrProof, err)
@@ -121,10 +158,10 @@ func (v *Verifier) Proof(payload []byte, nonce Hash, tlogProof []byte) (Verified
 	if err := verifyInclusion(p.Index, size, leaf.Hash(), p.Hashes, root); err != nil {
 		return Verified{}, err
 	}
-	if Commit(nonce, payload) != leaf.Commitment {
+	if Commit(o.Nonce, o.Payload) != leaf.Commitment {
 		return Verified{}, fmt.Errorf("%w: the leaf commits to something else", ErrProof)
 	}
-	opened, err := DecodePayload(payload)
+	opened, err := DecodePayload(o.Payload)
 	if err != nil {
 		return Verified{}, err
 	}

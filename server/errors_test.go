@@ -60,7 +60,7 @@ func TestErrorsWorthAnotherTry(t *testing.T) {
 // reaches the edge, something is broken, and the caller learns that and no more.
 var internalErrors = []string{
 	"consent.ErrEncoding", "consent.ErrGranularity", "consent.ErrNoPermit", "consent.ErrSum",
-	"keyguard.ErrLeaf", "keyguard.ErrOutside", "keyguard.ErrProof",
+	"keyguard.ErrAnswer", "keyguard.ErrConsent", "keyguard.ErrLeaf", "keyguard.ErrOutside", "keyguard.ErrProof",
 	"ledger.ErrAddCheckpoint", "ledger.ErrCheckpoint", "ledger.ErrEnvelope", "ledger.ErrFenced", "ledger.ErrLeaf", "ledger.ErrMapProof", "ledger.ErrNoEnvelopeHead", "ledger.ErrNoHead",
 	"ledger.ErrNoTile", "ledger.ErrPanic", "ledger.ErrPayload", "ledger.ErrPolicy", "ledger.ErrProof", "ledger.ErrRequestID", "ledger.ErrVerifierKey", "ledger.ErrWitnessFile",
 	"release.ErrCatalogue", "release.ErrFormat", "release.ErrMisstated", "release.ErrOverBudget", "release.ErrSignature",

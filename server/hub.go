@@ -39,6 +39,9 @@ type Deps struct {
 	// comes from it.
 	Random io.Reader
 	Log    *slog.Logger
+	// Guardian keeps the households' keys; nil for the hub's own, in its process. See
+	// [NewRemoteGuard].
+	Guardian keyguard.Guardian
 }
 
 // Hub is all roles in one process. Make one with New, run it with Serve, end it
@@ -163,6 +166,10 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	}
 	h.rotations = newRotations(d, h.sequencer, h.cfg.Erasure.RotateEvery)
 	h.prover = ledger.NewProver(d.Store)
+	guardian := d.Guardian
+	if guardian == nil {
+		guardian = keyguard.New(d.Store, d.Keys, demanded, d.Clock)
+	}
 	codes := letterCodes{key: secrets.codes}
 	services := services{
 		meter:    h.meter,
@@ -170,7 +177,9 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 		consent:  &consentService{store: d.Store, prover: h.prover, consents: h.consents, clock: d.Clock, narrowings: newBuckets(narrowingsPerHour, time.Hour)},
 		reading: &readingService{
 			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
-			guard: keyguard.New(d.Store, d.Keys, demanded, d.Clock), prove: h.proveRead, reads: newBuckets(readsPerMinute, time.Minute),
+			guard: guardian, proofs: &readProofs{
+				store: d.Store, prover: h.prover, demanded: h.demanded, leaves: newLRU[consentTerms, uint64](consentLeafCacheSize),
+			}, reads: newBuckets(readsPerMinute, time.Minute),
 		},
 		release: &releaseService{store: d.Store, catalogue: h.cfg.Catalogue, clock: d.Clock},
 		audit:   &auditService{store: d.Store, prover: h.prover, sequencer: h.sequencer, mapper: h.mapper, clock: d.Clock, vkey: vkey},
@@ -269,20 +278,16 @@ func (h *Hub) export(ctx context.Context, e *ledger.Exporter) {
 // witnessTimeout bounds one question to a witness.
 const witnessTimeout = 5 * time.Second
 
-// proveRead returns the proof that the keeper of keys demands of a read's record:
-// under the newest checkpoint, or under one that is cosigned, as soon as there is
-// one and at most for so long as the configuration says.
-func (h *Hub) proveRead(ctx context.Context, index uint64, leaf ledger.Leaf) ([]byte, error) {
+// demanded returns the checkpoint under which the keeper of keys takes the record
+// of a read: the newest, or one that is cosigned, as soon as there is one and at
+// most for so long as the configuration says.
+func (h *Hub) demanded(ctx context.Context, index uint64) (note []byte, err error) {
 	if h.cfg.Ledger.ReleaseRequires != requireCosigned {
-		return h.prover.TLogProof(ctx, index, leaf)
+		return h.store.Checkpoint(ctx)
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Ledger.CosignTimeout)
 	defer cancel()
-	note, err := h.cosigner.Await(ctx, index)
-	if err != nil {
-		return nil, err
-	}
-	return h.prover.TLogProofUnder(ctx, index, leaf, note)
+	return h.cosigner.Await(ctx, index)
 }
 
 type services struct {

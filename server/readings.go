@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/wattveil/wattveil/consent"
-	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/keyguard"
 	"github.com/wattveil/wattveil/privacy/seal"
@@ -22,12 +21,12 @@ import (
 // the opening, in that order.
 type readingService struct {
 	wattveilv1.UnimplementedReadingServiceServer
-	store *store.Store
-	gate  *consent.Gate[*store.Tx]
-	guard *keyguard.Guard
-	prove func(ctx context.Context, index uint64, leaf ledger.Leaf) ([]byte, error) // as the guard demands
-	clock Clock
-	log   *slog.Logger
+	store  *store.Store
+	gate   *consent.Gate[*store.Tx]
+	guard  keyguard.Guardian
+	proofs *readProofs
+	clock  Clock
+	log    *slog.Logger
 	// reads bounds each recipient's accesses before a leaf is written for them.
 	reads *buckets
 }
@@ -119,11 +118,11 @@ func (r *readingService) limit(p Principal) error {
 // narrows the blocks that are fetched; the permit decides what leaves.
 func (r *readingService) open(ctx context.Context, permit consent.Permit, ask asked) ([]*wattveilv1.Series, *wattveilv1.Receipt, error) {
 	recorded := permit.Receipt()
-	proof, err := r.prove(ctx, recorded.Index, recorded.Leaf)
+	proved, err := r.proofs.prove(ctx, recorded)
 	if err != nil {
 		return nil, nil, fmt.Errorf("proving a read: %w", err)
 	}
-	receipt := &wattveilv1.Receipt{Index: recorded.Index, Payload: recorded.Payload, Nonce: recorded.Nonce[:], Proof: string(proof)}
+	receipt := &wattveilv1.Receipt{Index: recorded.Index, Payload: recorded.Payload, Nonce: recorded.Nonce[:], Proof: string(proved.access.Proof)}
 	first, last := permit.KeyDays()
 	first, last = max(first, ask.first), min(last, ask.last)
 	if first > last {
@@ -136,10 +135,13 @@ func (r *readingService) open(ctx context.Context, permit consent.Permit, ask as
 	if len(blocks) == 0 {
 		return nil, receipt, nil // nothing to open: the leaf stays unspent
 	}
+	agreed, err := r.proofs.consent(ctx, proved)
+	if err != nil {
+		return nil, nil, fmt.Errorf("proving the consent to a read: %w", err)
+	}
 	points, registers := sealedUnder(blocks)
 	keys, err := r.guard.BlockKeys(ctx, keyguard.Request{
-		Payload: recorded.Payload, Nonce: recorded.Nonce, Proof: proof,
-		UsagePoints: points, Registers: registers, From: first, To: last,
+		Access: proved.access, Consent: agreed, UsagePoints: points, Registers: registers, From: first, To: last,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("asking for block keys: %w", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/wattveil/wattveil/ledger/ledgertest"
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/keyguard"
+	"github.com/wattveil/wattveil/privacy/keyguard/keyguardtest"
 	"github.com/wattveil/wattveil/privacy/seal"
 )
 
@@ -42,41 +43,40 @@ func (s store) Transact(ctx context.Context, fn func(context.Context, both) erro
 // trimmed; then revoked, and shut. It would catch two packages that each keep
 // their promise and do not fit together.
 func TestFlow(t *testing.T) {
-	w := newWorld(t)
+	w := keyguardtest.NewWorld(t, inProcess)
 	memory := store{ledgertest.NewMemory("wattveil.example/flow"), consenttest.NewTx()}
-	memory.PutSubjectKey(string(home), ledger.Hash{1})
-	memory.state.Occupy(consent.Occupancy{UsagePoint: up1, Household: home, From: (today - 2).Start() + 12*3600, Zone: "UTC"})
+	memory.PutSubjectKey(string(keyguardtest.Home), ledger.Hash{1})
+	memory.state.Occupy(consent.Occupancy{UsagePoint: keyguardtest.UP1, Household: keyguardtest.Home, From: (keyguardtest.Today - 2).Start() + 12*3600, Zone: "UTC"})
 	log := ledgertest.Start(t, memory)
 	service := consent.NewService(log, rand.Reader)
-	gate := consent.NewGate(log, w.clock)
-	guard := keyguard.New(w.keys, w.wrapper, log.Verifier, w.clock)
+	gate := consent.NewGate(log, w.Clock)
+	guard := keyguard.New(w.Keys, w.Wrapper, log.Verifier, w.Clock)
 
-	id, err := service.Request(t.Context(), "1", "adviser", up1, consent.Terms{
+	id, err := service.Request(t.Context(), "1", "adviser", keyguardtest.UP1, consent.Terms{
 		Purpose:         consent.Purpose{Code: "advice", Text: "We look for savings."},
 		Registers:       []meter.Register{meter.ActiveImport},
 		Granularity:     consent.Interval,
-		DataFrom:        (today - 10).Start(),
-		DataUntil:       (today + 10).Start(),
-		PermissionUntil: (today + 10).Start(),
+		DataFrom:        (keyguardtest.Today - 10).Start(),
+		DataUntil:       (keyguardtest.Today + 10).Start(),
+		PermissionUntil: (keyguardtest.Today + 10).Start(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := service.Grant(t.Context(), "2", home, id, nil); err != nil {
+	_, granted, err := service.Grant(t.Context(), "2", keyguardtest.Home, id, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	ask := func(request string) (consent.Permit, error) {
 		return gate.Admit(t.Context(), consent.Access{
 			RequestID: request, Recipient: "adviser", Consent: id, Purpose: "advice",
-			From: (today - 3).Start(), Until: (today - 1).Start() + 1800,
+			From: (keyguardtest.Today - 3).Start(), Until: (keyguardtest.Today - 1).Start() + 1800,
 		})
 	}
 	present := func(r ledger.Receipt) (*keyguard.BlockKeys, error) {
-		proof, err := ledger.TLogProof(t.Context(), memory, r.Index)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return guard.BlockKeys(t.Context(), keyguard.Request{Payload: r.Payload, Nonce: r.Nonce, Proof: proof})
+		return guard.BlockKeys(t.Context(), keyguard.Request{
+			Access: keyguardtest.Prove(t, memory, r), Consent: keyguardtest.Prove(t, memory, granted),
+		})
 	}
 
 	permit, err := ask("3")
@@ -88,12 +88,12 @@ func TestFlow(t *testing.T) {
 		t.Fatal(err)
 	}
 	var opened []seal.Opened
-	for _, b := range w.blocks {
+	for _, b := range w.Blocks {
 		key, ok := keys.Key(b)
 		if !ok {
 			continue
 		}
-		o, err := seal.Open(permit, w.now, key, b, w.writer.PublicKey())
+		o, err := seal.Open(permit, w.Now, key, b, w.Writer.PublicKey())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func TestFlow(t *testing.T) {
 		t.Errorf("disclosed %v, want %v", values, want)
 	}
 
-	if _, _, err := service.Revoke(t.Context(), "4", home, id); err != nil {
+	if _, _, err := service.Revoke(t.Context(), "4", keyguardtest.Home, id); err != nil {
 		t.Fatal(err)
 	}
 	_, err = ask("5")

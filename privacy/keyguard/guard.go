@@ -29,6 +29,7 @@ const MaxKeys = 1 << 20
 var (
 	ErrProof   = errors.New("keyguard: proof is not valid")
 	ErrLeaf    = errors.New("keyguard: leaf is not an access that was admitted")
+	ErrConsent = errors.New("keyguard: leaf of a consent does not allow the access")
 	ErrStale   = errors.New("keyguard: leaf is not of this moment")
 	ErrOutside = errors.New("keyguard: request reaches beyond its leaf")
 	ErrTooMany = errors.New("keyguard: more keys than one answer may hold")
@@ -64,16 +65,35 @@ type WrappedKey struct {
 	Wrapped    []byte
 }
 
-// Request presents a leaf, and may ask for less than it names.
+// Request presents an access, and may ask for less than its leaf names.
 type Request struct {
-	Payload []byte      // of the access leaf
-	Nonce   ledger.Hash // that opens its commitment
-	Proof   []byte      // its tlog-proof under a signed checkpoint
+	Access ledger.Opening // of the access leaf, under a signed checkpoint
+	// Consent opens the leaf of the terms that the access names: that of the grant,
+	// or of the newest narrowing. A leaf of purpose self names none, and there it is
+	// zero.
+	Consent ledger.Opening
 
 	UsagePoints []meter.UsagePoint // none: all of the leaf's
 	Registers   []meter.Register   // none: all of the leaf's; a leaf of purpose self names none, so there they must be given
 	From, To    meter.Day          // both included; both zero: all of the leaf's days
 }
+
+// openings are what the request has to prove.
+func (r Request) openings() []ledger.Opening {
+	if r.Consent.Payload == nil && r.Consent.Proof == nil {
+		return []ledger.Opening{r.Access}
+	}
+	return []ledger.Opening{r.Access, r.Consent}
+}
+
+// Guardian answers requests for block keys, as [Guard.BlockKeys] says: a *Guard, or
+// one in a process of its own. Package keyguardtest holds its contract. Safe for
+// concurrent use.
+type Guardian interface {
+	BlockKeys(ctx context.Context, r Request) (*BlockKeys, error)
+}
+
+var _ Guardian = (*Guard)(nil)
 
 // Guard answers requests for block keys. Safe for concurrent use.
 type Guard struct {
@@ -94,17 +114,21 @@ func New(keys Keys, wrapper seal.Wrapper, verifier *ledger.Verifier, now func() 
 // the block keys it allows: for each usage point and register, that of every day
 // key the household has on the days.
 //
-// Errors: ErrProof, ErrLeaf, ErrStale, ErrOutside, ErrTooMany, before anything is
-// spent; ErrSpent; seal.ErrKeyGone if the household's keys were destroyed; and
+// Errors: ErrProof, ErrLeaf, ErrConsent, ErrStale, ErrOutside, ErrTooMany, before
+// anything is spent; ErrSpent; seal.ErrKeyGone if the household's keys were destroyed; and
 // what store and key service return. After an error past that point the access
 // is spent, and no key has left.
 func (g *Guard) BlockKeys(ctx context.Context, r Request) (*BlockKeys, error) {
-	verified, err := g.verifier.Proof(r.Payload, r.Nonce, r.Proof)
+	proved, err := g.verifier.Openings(r.openings()...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProof, err)
 	}
-	leaf, err := readLeaf(verified.Payload)
+	access := proved[0]
+	leaf, err := readLeaf(access.Payload)
 	if err != nil {
+		return nil, err
+	}
+	if err := agreed(access, proved[1:]); err != nil {
 		return nil, err
 	}
 	if !leaf.fresh(g.now()) {
@@ -123,8 +147,8 @@ func (g *Guard) BlockKeys(ctx context.Context, r Request) (*BlockKeys, error) {
 	if len(wraps) > MaxKeys/(len(wanted.points)*len(wanted.registers)) {
 		return nil, ErrTooMany
 	}
-	if err := g.keys.SpendAccess(ctx, verified.Index, leaf.self); err != nil {
+	if err := g.keys.SpendAccess(ctx, access.Index, leaf.self); err != nil {
 		return nil, fmt.Errorf("spending access: %w", err)
 	}
-	return g.derive(seal.WithAccess(ctx, verified.Index), wanted, wraps)
+	return g.derive(seal.WithAccess(ctx, access.Index), wanted, wraps)
 }

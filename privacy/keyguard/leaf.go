@@ -2,7 +2,6 @@ package keyguard
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/wattveil/wattveil/consent"
@@ -92,8 +91,4 @@ func (l leaf) narrow(r Request) (leaf, error) {
 		l.from, l.to = r.From, r.To
 	}
 	return l, nil
-}
-
-func within[E comparable](part, whole []E) bool {
-	return !slices.ContainsFunc(part, func(e E) bool { return !slices.Contains(whole, e) })
 }

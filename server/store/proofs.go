@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -77,6 +78,37 @@ func (s *Store) HouseholdEvents(ctx context.Context, h consent.Household, skip u
 	}, `SELECT `+entryColumns+` FROM tlog_private p JOIN tlog_leaves l ON l.idx = p.idx
 		WHERE p.subject = $1 AND p.subject <> '' ORDER BY p.idx LIMIT $2 OFFSET $3`, h, maxHouseholdEvents, position(skip))
 	return entries, s.reading("a household's events", err)
+}
+
+// ConsentLeaf returns the entry of a household's grant, or of its narrowing of one,
+// that states these terms of the consent; ErrNotFound if there is none. Terms change
+// with every narrowing, so it is one. It looks through the household's entries, the
+// newest first: keep the index.
+func (s *Store) ConsentLeaf(ctx context.Context, h consent.Household, id consent.ID, terms ledger.Hash) (ledger.Entry, error) {
+	found, err := ledger.Entry{}, error(ErrNotFound)
+	_, scanning := scanAll(ctx, s.read, func(row *sql.Rows) (struct{}, error) {
+		e, _, err := scanEntry(row)
+		if err != nil {
+			return struct{}{}, err
+		}
+		p, err := ledger.DecodePayload(e.Payload)
+		if err != nil {
+			return struct{}{}, fmt.Errorf("entry %d: %w", e.Index, err)
+		}
+		if p.Consent == string(id) && p.Terms == terms {
+			found = e
+			return struct{}{}, errEnough
+		}
+		return struct{}{}, nil
+	}, `SELECT `+entryColumns+` FROM tlog_private p JOIN tlog_leaves l ON l.idx = p.idx
+		WHERE p.subject = $1 AND p.subject <> '' AND p.kind IN ('consent.grant', 'consent.narrow') ORDER BY p.idx DESC`, h)
+	switch {
+	case errors.Is(scanning, errEnough):
+		err = nil
+	case scanning != nil:
+		err = scanning
+	}
+	return found, s.reading("the leaf of a consent", err)
 }
 
 // maxHouseholdEvents bounds one answer; whoever has more asks for the rest.
