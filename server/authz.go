@@ -54,6 +54,8 @@ var Matrix = map[string]Kind{
 	"/wattveil.v1.SessionService/RotateHouseholdSecret": HouseholdKind,
 	"/wattveil.v1.SessionService/EraseOwnHousehold":     HouseholdKind,
 
+	"/wattveil.v1.KeyService/BlockKeys": AccessRole,
+
 	"/grpc.health.v1.Health/Check": everyone,
 	"/grpc.health.v1.Health/List":  everyone,
 	"/grpc.health.v1.Health/Watch": everyone,
@@ -62,7 +64,7 @@ var Matrix = map[string]Kind{
 	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": everyone,
 }
 
-const everyone = Public | UtilityKind | RecipientKind | HouseholdKind | OperatorKind | RegulatorKind
+const everyone = Public | UtilityKind | RecipientKind | HouseholdKind | OperatorKind | RegulatorKind | AccessRole
 
 // allowed says whether a caller of this kind may call the method at all.
 func allowed(method string, k Kind) bool { return Matrix[method]&k != 0 }

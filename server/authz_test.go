@@ -39,6 +39,7 @@ func TestNobodyElseMay(t *testing.T) {
 		"see receipts":                {"AuditService/GetReceipt", HouseholdKind | RecipientKind | RegulatorKind},
 		"end a session":               {"SessionService/CloseSession", HouseholdKind},
 		"be a household":              {"SessionService/GetHousehold", HouseholdKind},
+		"ask for block keys":          {"KeyService/", AccessRole},
 	} {
 		n := 0
 		for method, may := range Matrix {
@@ -73,7 +74,7 @@ func methods(s *grpc.Server) map[string]bool {
 // Every registered method has a row and every row names a registered method. It
 // catches a service that was added without a decision who may call it.
 func TestMatrixIsWhole(t *testing.T) {
-	r := newRig(t, onSQLite(t))
+	r := newRig(t, onSQLite(t), servingKeys)
 	outer := methods(r.hub.grpc)
 	for m := range outer {
 		if Matrix[m] == 0 {
@@ -120,9 +121,9 @@ func call(ctx context.Context, conn grpc.ClientConnInterface, method string, str
 // Every kind of caller calls every method, over mutual TLS or with a session, and
 // gets through exactly where the matrix says so.
 func TestMatrixOverTheWire(t *testing.T) {
-	w := newTown(t, onSQLite(t))
+	w := newTown(t, onSQLite(t), servingKeys)
 	for name, kind := range map[string]Kind{
-		"nobody": Public, "utility": UtilityKind, "recipient": RecipientKind, "household": HouseholdKind, "operator": OperatorKind, "regulator": RegulatorKind,
+		"nobody": Public, "utility": UtilityKind, "recipient": RecipientKind, "household": HouseholdKind, "operator": OperatorKind, "regulator": RegulatorKind, "role": AccessRole,
 	} {
 		server := w.hub.grpc
 		var conn grpc.ClientConnInterface
@@ -133,7 +134,7 @@ func TestMatrixOverTheWire(t *testing.T) {
 			c, _ := w.signIn(w.homes[home])
 			server, conn = w.hub.internal, c.conn
 		default:
-			conn = w.as(name, map[Kind]string{UtilityKind: utility, RecipientKind: recipient, OperatorKind: "somebody", RegulatorKind: "somebody"}[kind]).conn
+			conn = w.as(name, map[Kind]string{UtilityKind: utility, RecipientKind: recipient, OperatorKind: "somebody", RegulatorKind: "somebody", AccessRole: "access"}[kind]).conn
 		}
 		all := methods(server)
 		order := slices.Sorted(maps.Keys(all))

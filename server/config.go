@@ -38,6 +38,9 @@ type Config struct {
 	// Roles that this process runs; empty means all. Splitting them over
 	// processes is not served by this version: any other list is refused.
 	Roles []string `yaml:"roles"`
+	// serveKeys opens KeyService to other processes of the hub. No configuration sets
+	// it while roles cannot be split.
+	serveKeys bool
 	// CatalogueFile declares what is published, see LoadCatalogue; without it, that is
 	// the default catalogue.
 	CatalogueFile string `yaml:"catalogue"`

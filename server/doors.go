@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/test/bufconn"
 
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/web"
 )
 
@@ -43,6 +44,9 @@ func (h *Hub) doors(ctx context.Context, s services) error {
 		return srv
 	}
 	h.grpc = server(false, grpc.Creds(credentials.NewTLS(tlsConfig)))
+	if s.key != nil { // not behind REST and pages
+		wattveilv1.RegisterKeyServiceServer(h.grpc, s.key)
+	}
 	reflection.Register(h.grpc)
 	h.internal = server(true)
 	h.bufListener = bufconn.Listen(1 << 20)

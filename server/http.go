@@ -166,6 +166,11 @@ func kindName(k Kind) string {
 			return name
 		}
 	}
+	for _, kind := range kindOfRole {
+		if kind == k {
+			return roleName
+		}
+	}
 	return ""
 }
 

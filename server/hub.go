@@ -187,6 +187,9 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 			store: d.Store, sequencer: h.sequencer, eraser: eraser, erasure: h.cfg.Erasure, codes: codes, clock: d.Clock, random: d.Random, tries: newBucket(60, time.Minute),
 		},
 	}
+	if h.cfg.serveKeys {
+		services.key = newKeyService(guardian, d.Random, d.Log)
+	}
 	h.health = health.NewServer()
 	return h.doors(ctx, services)
 }
@@ -298,6 +301,7 @@ type services struct {
 	release  *releaseService
 	audit    *auditService
 	session  *sessionService
+	key      *keyService // nil where no other process asks this one for keys
 }
 
 func (s services) register(to *grpc.Server) {

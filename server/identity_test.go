@@ -42,6 +42,9 @@ func TestCertificates(t *testing.T) {
 	}{
 		"a regulator":               {names("wattveil://regulator/reg"), true},
 		"and a name of other use":   {names("https://reg.example/", "wattveil://regulator/reg"), true},
+		"a part of the hub":         {names("wattveil://role/access"), true},
+		"an unknown part":           {names("wattveil://role/keys"), false},
+		"a part as a kind":          {names("wattveil://access/reg"), false},
 		"no name":                   {names(), false},
 		"only the common name":      {func(c *x509.Certificate) { c.Subject.CommonName = "wattveil://regulator/reg" }, false},
 		"only a name of other use":  {names("https://regulator/reg"), false},

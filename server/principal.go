@@ -37,11 +37,21 @@ const (
 	OperatorKind
 	// RegulatorKind audits.
 	RegulatorKind
+	// AccessRole is the part of the hub that opens readings, in a process of its
+	// own.
+	AccessRole
 )
 
 var kindOfName = map[string]Kind{
 	"utility": UtilityKind, "recipient": RecipientKind, "operator": OperatorKind, "regulator": RegulatorKind,
 }
+
+// kindOfRole are the parts of the hub that call others. To the matrix each is a
+// kind of its own, so that one part has no right of another.
+var kindOfRole = map[string]Kind{"access": AccessRole}
+
+// roleName is the kind that certificates of the hub's parts name.
+const roleName = "role"
 
 // Principal is who calls: a kind and a name of that kind. Households carry the
 // hash of their session too.
@@ -87,7 +97,8 @@ var (
 
 // CertificateURI is the URI that a client certificate carries in its subject
 // alternative names: wattveil://utility/ID, wattveil://recipient/ID,
-// wattveil://operator/ID or wattveil://regulator/ID.
+// wattveil://operator/ID or wattveil://regulator/ID, and for a part of the hub
+// wattveil://role/access.
 func CertificateURI(kind, id string) *url.URL {
 	return &url.URL{Scheme: "wattveil", Host: kind, Path: "/" + id}
 }
@@ -121,6 +132,9 @@ func principalOf(state tls.ConnectionState) (Principal, error) {
 
 func parsePrincipal(kind, id string) (Principal, error) {
 	k, ok := kindOfName[kind]
+	if kind == roleName {
+		k, ok = kindOfRole[id]
+	}
 	if !ok {
 		return Principal{}, errBadCertificate
 	}
@@ -187,7 +201,7 @@ func (a *authenticator) principal(ctx context.Context) (Principal, error) {
 
 // registered refuses utilities and third parties that a certificate names and
 // the register does not: an authority may have signed for somebody who has left.
-// Operators and regulators are known by their certificates alone.
+// Operators, regulators and parts of the hub are known by their certificates alone.
 func (a *authenticator) registered(ctx context.Context, p Principal) (err error) {
 	known := true
 	if p.Kind == UtilityKind {

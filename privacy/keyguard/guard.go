@@ -80,7 +80,7 @@ type Request struct {
 
 // openings are what the request has to prove.
 func (r Request) openings() []ledger.Opening {
-	if r.Consent.Payload == nil && r.Consent.Proof == nil {
+	if len(r.Consent.Payload) == 0 && len(r.Consent.Proof) == 0 {
 		return []ledger.Opening{r.Access}
 	}
 	return []ledger.Opening{r.Access, r.Consent}
