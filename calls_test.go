@@ -21,6 +21,9 @@ var guards = []struct {
 	{pkg: "privacy/seal", prefix: "OpenRunning", by: []string{"privacy/release"}},
 	// A household's day keys are opened against a proof of the record.
 	{pkg: "privacy/seal", prefix: "UnwrapDayKey", by: []string{"privacy/keyguard"}},
+	// Block keys that cross from one process to another are opened by who asked.
+	{pkg: "privacy/seal", prefix: "OpenMessage", by: []string{"privacy/keyguard"}},
+	{pkg: "privacy/keyguard", prefix: "OpenAnswer", by: []string{"server"}},
 }
 
 // Catches a second way to plaintext: code that opens the spool but is not the

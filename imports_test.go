@@ -44,12 +44,12 @@ var table = map[string]row{
 	"privacy/dp":          {},
 	"privacy/dp/estimate": {may: []string{"privacy/dp"}},
 	// Plans on public populations; it never meets a reading.
-	"privacy/plan":                  {may: []string{"privacy/dp", "privacy/dp/estimate"}, tests: []string{"privacy/population"}},
-	"privacy/seal":                  {may: []string{"consent", "meter"}, tests: []string{"ledger"}},
-	"privacy/seal/wrappertest":      {may: []string{"privacy/seal"}, support: true},
-	"privacy/population":            {},
-	"privacy/release":               {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/dp/estimate", "privacy/seal"}},
-	"privacy/release/releasetest":   {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/release", "privacy/seal"}, support: true},
+	"privacy/plan":                {may: []string{"privacy/dp", "privacy/dp/estimate"}, tests: []string{"privacy/population"}},
+	"privacy/seal":                {may: []string{"consent", "meter"}, tests: []string{"ledger"}},
+	"privacy/seal/wrappertest":    {may: []string{"privacy/seal"}, support: true},
+	"privacy/population":          {},
+	"privacy/release":             {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/dp/estimate", "privacy/seal"}},
+	"privacy/release/releasetest": {may: []string{"consent", "ledger", "meter", "privacy/dp", "privacy/release", "privacy/seal"}, support: true},
 	// Its contract of a guardian records the accesses that it presents.
 	"privacy/keyguard/keyguardtest": {may: []string{"consent", "ledger", "meter", "privacy/keyguard", "privacy/seal"}, support: true},
 	"privacy/keyguard":              {may: []string{"consent", "ledger", "meter", "privacy/seal"}},

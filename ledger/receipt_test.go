@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/ledger/ledgertest"
 )
 
 // access is a proposal that records a reading of household h by adviser.
@@ -94,6 +96,101 @@ func TestReceipt(t *testing.T) {
 		if got, err := lie.verifier.Proof(lie.payload, lie.nonce, []byte(lie.proof)); !errors.Is(err, lie.want) {
 			t.Errorf("%s: proved %+v, %v", name, got, err)
 		}
+	}
+}
+
+// Openings that come together are checked each as one alone, and all or none are
+// good, whether they are under one checkpoint or several. It would catch a second
+// proof that rides on the first one's signature.
+func TestOpenings(t *testing.T) {
+	log, store := newLog(t)
+	receipts := grow(t, log, 0, 20)
+	open := func(i int) ledger.Opening {
+		proof, err := ledger.TLogProof(t.Context(), store, receipts[i].Index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ledger.Opening{Payload: receipts[i].Payload, Nonce: receipts[i].Nonce, Proof: proof}
+	}
+	first, second := open(3), open(7)
+	grow(t, log, 20, 30)
+	later := open(7)
+	got, err := log.Verifier.Openings(first, second, later, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []struct{ index, size uint64 }{{3, 20}, {7, 20}, {7, 30}, {3, 20}} {
+		if got[i].Index != want.index || got[i].Size != want.size {
+			t.Errorf("opening %d: leaf %d of %d, want %v", i, got[i].Index, got[i].Size, want)
+		}
+	}
+	if none, err := log.Verifier.Openings(); err != nil || len(none) != 0 {
+		t.Errorf("nothing proves %v: %v", none, err)
+	}
+	resized := second
+	resized.Proof = bytes.Replace(second.Proof, []byte("\n20\n"), []byte("\n30\n"), 1)
+	unsigned := second
+	unsigned.Proof = second.Proof[:bytes.LastIndex(second.Proof, []byte("\n\n"))+2]
+	moved := second
+	moved.Nonce = receipts[3].Nonce
+	for name, o := range map[string]ledger.Opening{"another size": resized, "no signature": unsigned, "another nonce": moved, "nothing": {}} {
+		for _, all := range [][]ledger.Opening{{first, o}, {o, first}, {first, first, o}} {
+			if got, err := log.Verifier.Openings(all...); err == nil || got != nil {
+				t.Errorf("%s: proved %v", name, got)
+			}
+		}
+	}
+}
+
+// What the proof of a read costs who checks it: alone, and beside that of its
+// consent under the same checkpoint or under another, each signed with Ed25519 and
+// ML-DSA-44.
+func BenchmarkOpenings(b *testing.B) {
+	seeds := bytes.Repeat([]byte{1}, 64)
+	signer, ed, err := ledger.NewSigner("bench.example/openings", seeds[:32])
+	if err != nil {
+		b.Fatal(err)
+	}
+	pq, err := signer.AddMLDSA(seeds[32:], ledgertest.Clock())
+	if err != nil {
+		b.Fatal(err)
+	}
+	verifier, err := ledger.NewVerifier(ed + "\n" + pq)
+	if err != nil {
+		b.Fatal(err)
+	}
+	store := ledgertest.NewMemory("bench.example/openings")
+	store.PutSubjectKey("h", ledger.Hash{1})
+	seq := ledger.NewSequencer(ledger.Store[*memTx](store), signer, ledger.Options{Now: ledgertest.Clock(), Rand: rand.Reader})
+	defer seq.Close()
+	open := func(index uint64) ledger.Opening {
+		proof, err := ledger.TLogProof(b.Context(), store, index)
+		if err != nil {
+			b.Fatal(err)
+		}
+		e, err := store.ReadEntry(b.Context(), index)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return ledger.Opening{Payload: e.Payload, Nonce: e.Nonce, Proof: proof}
+	}
+	for i := range 1000 {
+		if o := seq.ProposeAll(b.Context(), []ledger.Proposal[*memTx]{access(fmt.Sprint(i))})[0]; o.Err != nil {
+			b.Fatal(o.Err)
+		}
+	}
+	old := open(10)
+	if o := seq.ProposeAll(b.Context(), []ledger.Proposal[*memTx]{access("last")})[0]; o.Err != nil {
+		b.Fatal(o.Err)
+	}
+	for name, all := range map[string][]ledger.Opening{"alone": {open(1000)}, "one checkpoint": {open(1000), open(10)}, "two checkpoints": {open(1000), old}} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := verifier.Openings(all...); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

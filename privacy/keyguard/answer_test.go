@@ -29,8 +29,7 @@ func answer() *keyguard.BlockKeys {
 				generation uint32
 				writer     seal.WriterID
 			}{{-1, 1, seal.WriterID{2}}, {17836, 1, seal.WriterID{1}}, {17836, 2, seal.WriterID{1}}} {
-				k.Keys[keyguard.Name{UsagePoint: point, Register: register, Day: day.day, Generation: day.generation, Writer: day.writer}] =
-					seal.BlockKey(bytes.Repeat([]byte{byte(100*p + 10*r + d)}, 32))
+				k.Keys[keyguard.Name{UsagePoint: point, Register: register, Day: day.day, Generation: day.generation, Writer: day.writer}] = seal.BlockKey(bytes.Repeat([]byte{byte(100*p + 10*r + d)}, 32))
 			}
 		}
 	}

@@ -85,7 +85,8 @@ func (s *Store) HouseholdEvents(ctx context.Context, h consent.Household, skip u
 // with every narrowing, so it is one. It looks through the household's entries, the
 // newest first: keep the index.
 func (s *Store) ConsentLeaf(ctx context.Context, h consent.Household, id consent.ID, terms ledger.Hash) (ledger.Entry, error) {
-	found, err := ledger.Entry{}, error(ErrNotFound)
+	var found ledger.Entry
+	err := ErrNotFound
 	_, scanning := scanAll(ctx, s.read, func(row *sql.Rows) (struct{}, error) {
 		e, _, err := scanEntry(row)
 		if err != nil {
