@@ -24,7 +24,6 @@ import (
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/keyguard"
 	"github.com/wattveil/wattveil/privacy/release"
-	"github.com/wattveil/wattveil/privacy/seal"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/server/store"
 )

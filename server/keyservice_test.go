@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -215,13 +216,13 @@ func TestReadThroughAnotherProcess(t *testing.T) {
 
 // nobodysKeys is a key service that will not open the households' keys: that of
 // every part but the keeper of keys.
-type nobodysKeys struct{ seal.Wrapper }
+type nobodysKeys struct{ KeyService }
 
 func (n nobodysKeys) Unwrap(ctx context.Context, key string, items []seal.Item) ([][]byte, error) {
 	if key == keyguard.HouseholdKey {
 		return nil, seal.ErrRefused
 	}
-	return n.Wrapper.Unwrap(ctx, key, items)
+	return n.KeyService.Unwrap(ctx, key, items)
 }
 
 // Only the part that opens readings is answered, and nobody on a hub that does not
@@ -347,7 +348,8 @@ func (i *impostor) BlockKeys(ctx context.Context, req *wattveilv1.BlockKeysReque
 type fixed struct{}
 
 func (f fixed) BlockKeys(context.Context, keyguard.Request) (*keyguard.BlockKeys, error) {
-	return &keyguard.BlockKeys{Keys: map[keyguard.Name]seal.BlockKey{{UsagePoint: home, Day: 1}: {1}}}, nil
+	key, err := seal.ParseBlockKey(bytes.Repeat([]byte{1}, seal.BlockKeySize))
+	return &keyguard.BlockKeys{Keys: map[keyguard.Name]seal.BlockKey{{UsagePoint: home, Day: 1}: key}}, err
 }
 
 // An answer serves the call that it was made for. It would catch one that is

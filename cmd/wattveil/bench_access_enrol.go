@@ -10,8 +10,8 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/wattveil/wattveil/privacy/seal"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server"
 )
 
 // enrolmentBatch is how many households are created in a call, the most there may be.
@@ -41,7 +41,7 @@ func (b *benchAccess) enrol(ctx context.Context, dir string, key *benchVault, pr
 }
 
 // enrolOnce creates the households in a fresh hub, and then does what is asked.
-func (b *benchAccess) enrolOnce(ctx context.Context, dir string, wrapper seal.Wrapper, then func(*rig) error) (e enrolment, err error) {
+func (b *benchAccess) enrolOnce(ctx context.Context, dir string, wrapper server.KeyService, then func(*rig) error) (e enrolment, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return e, fmt.Errorf("making directory: %w", err)
 	}

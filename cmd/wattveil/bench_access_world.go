@@ -15,8 +15,8 @@ import (
 
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
-	"github.com/wattveil/wattveil/privacy/seal"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server"
 	"github.com/wattveil/wattveil/server/store/plain"
 )
 
@@ -98,7 +98,7 @@ func (b *benchAccess) sent() wants {
 // world starts a hub and fills it as in life: day after day arrives and closes, then
 // third parties ask and households grant. From then on its clock runs with the
 // machine's. A nil wrapper is a keyring.
-func (b *benchAccess) world(ctx context.Context, dir string, wrapper seal.Wrapper) (_ *accessWorld, err error) {
+func (b *benchAccess) world(ctx context.Context, dir string, wrapper server.KeyService) (_ *accessWorld, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making directory: %w", err)
 	}

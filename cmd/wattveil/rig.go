@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/wattveil/wattveil/privacy/release"
-	"github.com/wattveil/wattveil/privacy/seal"
 	"github.com/wattveil/wattveil/server"
 	"github.com/wattveil/wattveil/server/keys"
 	"github.com/wattveil/wattveil/server/store"
@@ -41,7 +40,7 @@ type rig struct {
 type rigConfig struct {
 	Dir        string
 	Store      string       // URL; SQLite in Dir if empty
-	Keys       seal.Wrapper // a keyring in Dir if nil
+	Keys       server.KeyService // a keyring in Dir if nil
 	Start      time.Time
 	Log        *slog.Logger
 	Committers int

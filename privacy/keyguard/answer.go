@@ -31,7 +31,7 @@ var ErrAnswer = errors.New("keyguard: malformed answer")
 const (
 	answerVersion = 1
 	dayKeySize    = 4 + 4 + 16
-	blockKeySize  = len(seal.BlockKey{})
+	blockKeySize  = seal.BlockKeySize
 )
 
 // MaxAnswer is the greatest length of an encoded answer, in bytes: MaxKeys block
@@ -75,7 +75,7 @@ func (k *BlockKeys) Encode() ([]byte, error) {
 					clear(b)
 					return nil, ErrAnswer
 				}
-				b = append(b, key[:]...)
+				b = key.Append(b)
 			}
 		}
 	}
@@ -125,7 +125,11 @@ func DecodeBlockKeys(b []byte) (*BlockKeys, error) {
 	for _, d := range days {
 		for _, p := range points {
 			for _, reg := range registers {
-				k.Keys[Name{p, reg, d.day, d.generation, d.writer}] = seal.BlockKey(r.take(blockKeySize))
+				key, err := seal.ParseBlockKey(r.take(blockKeySize))
+				if err != nil {
+					return nil, ErrAnswer
+				}
+				k.Keys[Name{p, reg, d.day, d.generation, d.writer}] = key
 			}
 		}
 	}

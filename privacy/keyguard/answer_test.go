@@ -29,14 +29,24 @@ func answer() *keyguard.BlockKeys {
 				generation uint32
 				writer     seal.WriterID
 			}{{-1, 1, seal.WriterID{2}}, {17836, 1, seal.WriterID{1}}, {17836, 2, seal.WriterID{1}}} {
-				k.Keys[keyguard.Name{UsagePoint: point, Register: register, Day: day.day, Generation: day.generation, Writer: day.writer}] = seal.BlockKey(bytes.Repeat([]byte{byte(100*p + 10*r + d)}, 32))
+				k.Keys[keyguard.Name{UsagePoint: point, Register: register, Day: day.day, Generation: day.generation, Writer: day.writer}] = blockKey(byte(100*p + 10*r + d))
 			}
 		}
 	}
 	return k
 }
 
-func same(a, b *keyguard.BlockKeys) bool { return a.Damaged == b.Damaged && maps.Equal(a.Keys, b.Keys) }
+func blockKey(fill byte) seal.BlockKey {
+	key, err := seal.ParseBlockKey(bytes.Repeat([]byte{fill}, seal.BlockKeySize))
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+func same(a, b *keyguard.BlockKeys) bool {
+	return a.Damaged == b.Damaged && maps.EqualFunc(a.Keys, b.Keys, func(a, b seal.BlockKey) bool { return bytes.Equal(a.Append(nil), b.Append(nil)) })
+}
 
 // An answer is the same bytes whatever the order of a map, and those that two
 // processes of different age agree on. It would catch a change of what version 1

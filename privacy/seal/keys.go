@@ -117,6 +117,22 @@ type DayKey struct{ secret }
 // It is the smallest thing that keyguard hands out.
 type BlockKey struct{ secret }
 
+// BlockKeySize is the length of a block key in bytes.
+const BlockKeySize = 32
+
+// ParseBlockKey returns the block key of 32 bytes, which it copies; ErrKey for any other
+// number.
+func ParseBlockKey(b []byte) (BlockKey, error) {
+	if len(b) != BlockKeySize {
+		return BlockKey{}, ErrKey
+	}
+	key := [BlockKeySize]byte(b)
+	return BlockKey{newSecret(&key)}, nil
+}
+
+// Append appends the key's bytes, on their way to where they are sealed.
+func (k BlockKey) Append(b []byte) []byte { return append(b, k.bytes()...) }
+
 // SpoolKey seals the spool records of one writer for one window.
 type SpoolKey struct{ secret }
 
