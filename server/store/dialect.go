@@ -76,6 +76,9 @@ type dialect interface {
 	// lock excludes every other transaction that asks for the same lock, until
 	// tx ends.
 	lock(ctx context.Context, tx statements, l lock) error
+	// grantRoles gives the roles of the hub what they need in the database, and
+	// nothing else.
+	grantRoles(ctx context.Context, tx statements) error
 	// hasTable reports whether a table exists.
 	hasTable(ctx context.Context, q querier, table string) (bool, error)
 }

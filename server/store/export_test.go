@@ -29,7 +29,7 @@ func (s *Store) MigrateTo(ctx context.Context, fsys fs.FS) error {
 	if err != nil {
 		return err
 	}
-	return s.migrate(ctx, steps)
+	return s.migrate(ctx, steps, func(context.Context, statements) error { return nil })
 }
 
 // MigrationFiles are this program's migrations.

@@ -188,8 +188,7 @@ func (t *Tx) eraseHousehold(ctx context.Context, h consent.Household, limit int)
 	}
 	t.ahead = ahead{} // whatever was read of it
 	for _, stmt := range []string{
-		`UPDATE households SET public_key = NULL WHERE id = $1`,
-		`DELETE FROM household_keys WHERE household = $1`,
+		`UPDATE households SET public_key = NULL WHERE id = $1`, // a trigger deletes the private halves
 		`DELETE FROM consents WHERE household = $1`,
 		`DELETE FROM tlog_tag_keys WHERE subject = $1`,
 		`DELETE FROM tlog_chains WHERE kind = 1 AND id = $1`, // ledger.SubjectChain

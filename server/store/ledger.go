@@ -116,6 +116,9 @@ func (t *Tx) LedgerRequests(ctx context.Context, requestIDs []string) (map[strin
 
 // LedgerChains implements ledger.Tx.
 func (t *Tx) LedgerChains(ctx context.Context, ids []ledger.ChainID) (map[ledger.ChainID]ledger.Link, error) {
+	if len(ids) == 0 {
+		return map[ledger.ChainID]ledger.Link{}, nil // whoever asks for none may have no right to look
+	}
 	var subjects, recipients []string
 	for _, id := range ids {
 		if id.Kind == ledger.SubjectChain {
@@ -157,6 +160,9 @@ func (t *Tx) LedgerSetChains(ctx context.Context, ends map[ledger.ChainID]ledger
 
 // LedgerTagKeys implements ledger.Tx.
 func (t *Tx) LedgerTagKeys(ctx context.Context, subjects []string) (map[string]ledger.TagKey, error) {
+	if len(subjects) == 0 {
+		return map[string]ledger.TagKey{}, nil // as LedgerChains
+	}
 	all, err := scanAll(ctx, t.sql, scanTagKey, `SELECT subject, from_seq, tag_key FROM tlog_tag_keys
 		WHERE `+t.among("subject", 1)+` ORDER BY from_seq`, t.list(subjects))
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"math"
 
 	"github.com/wattveil/wattveil/ledger"
@@ -46,7 +45,7 @@ func (s *Store) PutCheckpoint(ctx context.Context, size uint64, root ledger.Hash
 		 ON CONFLICT (size) DO UPDATE SET note = excluded.note WHERE tlog_checkpoints.root = excluded.root`,
 		size, root[:], note)
 	if err != nil {
-		return fmt.Errorf("storing a checkpoint: %w", err)
+		return doing("storing a checkpoint", err)
 	}
 	n, err := res.RowsAffected()
 	if err == nil && n == 0 {

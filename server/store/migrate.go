@@ -104,15 +104,19 @@ func (m migration) render(d dialect) (string, error) {
 // and under a lock that keeps other processes from doing the same. Applying
 // none is quick and harmless. It refuses a store that is newer than this program
 // (ErrSchemaNewer) or that was migrated by other steps (ErrSchemaChanged).
+//
+// On PostgreSQL it then grants every [Role] what this program's statements need,
+// each time, if the roles have groups; ErrGroups if only some have.
 func (s *Store) Migrate(ctx context.Context) error {
 	steps, err := loadMigrations(migrationFiles)
 	if err != nil {
 		return err
 	}
-	return s.migrate(ctx, steps)
+	return s.migrate(ctx, steps, s.grantRoles)
 }
 
-func (s *Store) migrate(ctx context.Context, steps []migration) error {
+// migrate applies the steps that are missing, and runs finish in the same transaction.
+func (s *Store) migrate(ctx context.Context, steps []migration, finish func(context.Context, statements) error) error {
 	return s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
 		if err := s.lock(ctx, tx.sql, lockMigrations); err != nil {
 			return fmt.Errorf("locking the schema: %w", err)
@@ -139,7 +143,7 @@ func (s *Store) migrate(ctx context.Context, steps []migration) error {
 				return fmt.Errorf("applying migration %s: %w", m.name, err)
 			}
 		}
-		return nil
+		return finish(ctx, tx.sql)
 	})
 }
 

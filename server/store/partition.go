@@ -17,16 +17,14 @@ const (
 	firstSpan   int32 = 343
 )
 
-var partitioned = [...]string{"blocks", "day_keys"}
-
 // preparePartitions makes a table for every 32 UTC days that are asked for.
 //
 // A day is too narrow (a household's year would touch 365 tables), all days in
 // one table can neither be dropped nor vacuumed apart. The tables are made in a
-// transaction of their own, ahead of the one that writes, and are attached
-// rather than created as partitions: ATTACH PARTITION lets writers and readers
-// of the parent go on, where CREATE TABLE … PARTITION OF would wait for them
-// all. An advisory lock makes it once however many processes ask.
+// transaction of their own, ahead of the one that writes, by make_partitions
+// (migration 0011): it keeps nobody from reading and writing meanwhile, and belongs
+// to the tables' owner, so that whoever stores readings need not own them. An
+// advisory lock makes them once however many processes ask.
 func (d *postgresDialect) preparePartitions(ctx context.Context, days []meter.Day) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -52,23 +50,8 @@ func (d *postgresDialect) makePartitions(ctx context.Context, span int32) error 
 	if err := d.lock(ctx, tx, lockPartitions); err != nil {
 		return err
 	}
-	for _, parent := range partitioned {
-		from := span * daysPerSpan
-		name := fmt.Sprintf("%s_%d", parent, from)
-		found, err := d.hasTable(ctx, tx, name)
-		if err != nil {
-			return err
-		}
-		if found {
-			continue
-		}
-		//nolint:gosec // a name from the list above and a number
-		ddl := fmt.Sprintf(`CREATE TABLE %[1]s (LIKE %[2]s INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE);
-			ALTER TABLE %[2]s ATTACH PARTITION %[1]s FOR VALUES FROM (%[3]d) TO (%[4]d)`,
-			name, parent, from, from+daysPerSpan)
-		if _, err := tx.ExecContext(ctx, ddl); err != nil {
-			return err
-		}
+	if _, err := tx.ExecContext(ctx, `SELECT make_partitions($1)`, span*daysPerSpan); err != nil {
+		return err
 	}
 	return tx.Commit()
 }

@@ -88,7 +88,7 @@ func openPostgres(ctx context.Context, url string, opt Options) (*Store, error) 
 	}
 	if err := relaxed.PingContext(ctx); err != nil {
 		// A hub that records and cannot store what it signed is worse than none.
-		return nil, errors.Join(fmt.Errorf("%w: %w", ErrUnavailable, err), db.Close(), relaxed.Close())
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrUnavailable, privileged(err)), db.Close(), relaxed.Close())
 	}
 	prepared := newPreparedStatements(db)
 	return &Store{

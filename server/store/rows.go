@@ -49,7 +49,7 @@ func scanOne(ctx context.Context, q querier, missing error, dest []any, query st
 	if errors.Is(err, sql.ErrNoRows) {
 		return missing
 	}
-	return err
+	return privileged(err)
 }
 
 // doing says what an error interrupted; nil stays nil.
@@ -57,7 +57,7 @@ func doing(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return fmt.Errorf("%s: %w", what, privileged(err))
 }
 
 // nullable keeps an absent byte string NULL whatever the driver makes of nil.

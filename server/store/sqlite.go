@@ -27,12 +27,14 @@ import (
 type sqliteDialect struct{}
 
 // pragmas of every connection. secure_delete overwrites what is deleted: an
-// erased key must not linger in free pages.
+// erased key must not linger in free pages. recursive_triggers lets REPLACE fire the
+// triggers of DELETE.
 var pragmas = []string{
 	"busy_timeout(10000)",
 	"journal_mode(WAL)",
 	"synchronous(FULL)",
 	"foreign_keys(1)",
+	"recursive_triggers(1)",
 	"secure_delete(1)",
 	"trusted_schema(0)",
 	"temp_store(MEMORY)",
@@ -224,6 +226,8 @@ func (sqliteDialect) schemaWords() map[string]any {
 
 // lock has nothing to do: the transaction began IMMEDIATE and is alone.
 func (sqliteDialect) lock(context.Context, statements, lock) error { return nil }
+
+func (sqliteDialect) grantRoles(context.Context, statements) error { return nil }
 
 func (sqliteDialect) hasTable(ctx context.Context, q querier, table string) (bool, error) {
 	var n int

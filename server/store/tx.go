@@ -93,9 +93,11 @@ func (s *session) QueryContext(ctx context.Context, query string, args ...any) (
 	}
 	ctx = s.statement(ctx)
 	if stmt := s.statementOf(ctx, query, len(args)); stmt != nil { //nolint:sqlclosecheck // the transaction closes it
-		return stmt.QueryContext(ctx, args...)
+		rows, err := stmt.QueryContext(ctx, args...)
+		return rows, privileged(err)
 	}
-	return s.Tx.QueryContext(ctx, query, args...)
+	rows, err := s.Tx.QueryContext(ctx, query, args...)
+	return rows, privileged(err)
 }
 
 func (s *session) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
@@ -118,10 +120,12 @@ func (s *session) ExecContext(ctx context.Context, query string, args ...any) (s
 	ctx = s.statement(ctx)
 	if len(args) > 0 { // not a savepoint
 		if stmt := s.statementOf(ctx, query, len(args)); stmt != nil { //nolint:sqlclosecheck // the transaction closes it
-			return stmt.ExecContext(ctx, args...)
+			res, err := stmt.ExecContext(ctx, args...)
+			return res, privileged(err)
 		}
 	}
-	return s.Tx.ExecContext(ctx, query, args...)
+	res, err := s.Tx.ExecContext(ctx, query, args...)
+	return res, privileged(err)
 }
 
 func (s *session) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
@@ -198,10 +202,12 @@ func (s *Store) beginTx(ctx context.Context) (*sql.Conn, *sql.Tx, error) {
 	}
 }
 
-// beforeCommit marks an error worth another try. Until COMMIT is sent nothing
-// has happened, whatever broke.
+// beforeCommit marks an error worth another try, and one that no try will mend.
+// Until COMMIT is sent nothing has happened, whatever broke.
 func (s *Store) beforeCommit(err error) error {
-	switch {
+	switch err = privileged(err); {
+	case errors.Is(err, ErrPrivilege):
+		return err
 	case errors.Is(err, ErrRetry):
 		return err
 	case s.lost(err):
@@ -214,10 +220,10 @@ func (s *Store) beforeCommit(err error) error {
 
 // reading completes the error of a read outside transactions: nil stays nil.
 func (s *Store) reading(what string, err error) error {
-	switch {
+	switch err = privileged(err); {
 	case err == nil:
 		return nil
-	case s.lost(err):
+	case s.lost(err) && !errors.Is(err, ErrPrivilege):
 		return fmt.Errorf("reading %s: %w: %w", what, ErrUnavailable, err)
 	}
 	return fmt.Errorf("reading %s: %w", what, err)

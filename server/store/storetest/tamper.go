@@ -10,13 +10,18 @@ import (
 // Tamper changes a store's tables past everything that guards them, as somebody
 // with the database's password would: for tests that say who notices. Its methods
 // fail the test on an error.
-type Tamper struct{ db *sql.DB }
+type Tamper struct {
+	db     *sql.DB
+	sqlite bool
+	lifted bool // the tables' own guards are gone
+}
 
 // OpenTamper opens the tables at a store's URL for changes, until the test ends.
 func OpenTamper(tb testing.TB, storeURL string) *Tamper {
 	tb.Helper()
 	driver, dsn := "postgres", storeURL
-	if path, ok := strings.CutPrefix(storeURL, "sqlite:"); ok {
+	path, sqlite := strings.CutPrefix(storeURL, "sqlite:")
+	if sqlite {
 		u := url.URL{Scheme: "file", Path: path, RawQuery: "mode=rw&_txlock=immediate&_pragma=busy_timeout(10000)"}
 		driver, dsn = "sqlite", u.String()
 	}
@@ -25,12 +30,37 @@ func OpenTamper(tb testing.TB, storeURL string) *Tamper {
 		tb.Fatal("opening the tables: the URL does not parse")
 	}
 	tb.Cleanup(func() { _ = db.Close() })
-	return &Tamper{db}
+	return &Tamper{db: db, sqlite: sqlite}
+}
+
+// guards are the triggers that keep leaves and public keys as they are, and their
+// tables.
+var guards = [...][2]string{
+	{"leaves_are_kept", "tlog_leaves"}, {"leaves_are_kept_as_they_are", "tlog_leaves"}, {"public_key_is_kept", "households"},
+}
+
+// lift drops the tables' own guards, as their owner can.
+func (t *Tamper) lift(tb testing.TB) {
+	tb.Helper()
+	if t.lifted {
+		return
+	}
+	for _, guard := range guards {
+		statement := `DROP TRIGGER IF EXISTS ` + guard[0]
+		if !t.sqlite {
+			statement += ` ON ` + guard[1]
+		}
+		if _, err := t.db.ExecContext(tb.Context(), statement); err != nil {
+			tb.Fatalf("lifting the guard %s: %v", guard[0], err)
+		}
+	}
+	t.lifted = true
 }
 
 // Exec runs one statement, which must change something.
 func (t *Tamper) Exec(tb testing.TB, statement string, args ...any) {
 	tb.Helper()
+	t.lift(tb)
 	res, err := t.db.ExecContext(tb.Context(), statement, args...)
 	if err != nil {
 		tb.Fatalf("tampering: %v", err)
@@ -71,6 +101,7 @@ func (t *Tamper) Save(tb testing.TB) {
 // restored backup looks like.
 func (t *Tamper) SetBack(tb testing.TB) {
 	tb.Helper()
+	t.lift(tb)
 	tx, err := t.db.BeginTx(tb.Context(), nil)
 	if err != nil {
 		tb.Fatalf("setting back: %v", err)
