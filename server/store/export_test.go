@@ -89,3 +89,9 @@ func Pools(s *Store) map[string]*sql.DB {
 func (s *Store) LockRegistry(ctx context.Context, tx *Tx) error {
 	return s.lock(ctx, tx.sql, lockRegistry)
 }
+
+// Grants are what each role may do, by table.
+var Grants = grants
+
+// RowGrants are the rows of tables that roles share.
+var RowGrants = rowGrants

@@ -198,7 +198,7 @@ func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
 func (s *Store) appliedMigrations(ctx context.Context, q querier) ([]string, error) {
 	found, err := s.hasTable(ctx, q, "schema_migrations")
 	if err != nil {
-		return nil, fmt.Errorf("reading the schema's version: %w", err)
+		return nil, doing("reading the schema's version", err)
 	}
 	if !found {
 		return nil, nil
@@ -215,10 +215,7 @@ func (s *Store) appliedMigrations(ctx context.Context, q querier) ([]string, err
 		last = version
 		return sum, nil
 	}, `SELECT version, checksum FROM schema_migrations ORDER BY version`)
-	if err != nil {
-		return nil, fmt.Errorf("reading the schema's version: %w", err)
-	}
-	return sums, nil
+	return sums, doing("reading the schema's version", err)
 }
 
 // compare holds what was applied against what this program would apply.

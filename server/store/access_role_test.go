@@ -1,0 +1,121 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/ledger"
+	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/seal"
+	"github.com/wattveil/wattveil/server/store"
+)
+
+// The part that opens readings keeps the register, consents and sessions, reads
+// blocks and records; it writes no block and deletes none. It registers and erases a
+// household's private key without ever being able to read one, and cannot put a
+// public key of its own in a household's place.
+func TestAccessRole(t *testing.T) {
+	p := newSplit(t)
+	must(t, p.owner.CreateLedger(t.Context(), origin))
+	s, ctx := p.as(t, store.RoleAccess), t.Context()
+	town(t, s)
+	must(t, s.PutRecipients(ctx, []store.Recipient{{ID: "r", Name: "Adviser"}}))
+	must(t, s.CreateHouseholds(ctx, []store.NewHousehold{family("h1", 0, "p1"), family("h2", 0, "p2")}))
+	w := newWriter(1)
+	w.register(t, p.owner)
+	b := batch("one")
+	b.Blocks = []seal.Block{w.block("h1", "p1", day0)}
+	stored(t, p.owner, b)
+
+	ignore := func(_ any, err error) error { return err }
+	point, day := []meter.UsagePoint{"p1"}, day0.Start()
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"moving out", func() error { return s.MoveOut(ctx, "h2", 50) }},
+		{"a letter", func() error { return s.ReplaceLetterCode(ctx, "h1", [32]byte{7}) }},
+		{"a session", func() error {
+			opened, err := s.OpenSession(ctx, [32]byte{7}, [32]byte{8}, 1, 100)
+			if err == nil && !opened {
+				err = store.ErrNotFound
+			}
+			return errors.Join(err, readSessions(ctx, s), s.CloseSession(ctx, [32]byte{9}, 2))
+		}},
+		{"its secret", func() error {
+			return errors.Join(s.PutHubSecret(ctx, "letter-codes", []byte{1}, 1), ignore(s.HubSecret(ctx, "letter-codes")))
+		}},
+		{"a consent", func() error {
+			return record(ctx, s, ledger.Entry{RequestID: "ask", Kind: ledger.KindConsentRequest, Subject: "h1", Recipient: "r", Payload: accessPayload(t, "h1", 1)}, func(ctx context.Context, tx *store.Tx, _ uint64) error {
+				return errors.Join(ignore(tx.OccupantOf(ctx, "p1", 10)), ignore(tx.OpenRequests(ctx, "r")), tx.PutConsent(ctx, sampleConsent("c", "h1", 1)))
+			})
+		}},
+		{"a decision", func() error {
+			return record(ctx, s, ledger.Entry{RequestID: "grant", Kind: ledger.KindConsentGrant, Subject: "h1", Recipient: "r", Payload: accessPayload(t, "h1", 2)}, func(ctx context.Context, tx *store.Tx, _ uint64) error {
+				c, err := tx.Consent(ctx, "c")
+				c.State, c.DecidedAt = consent.Granted, 2
+				return errors.Join(err, ignore(tx.DueConsent(ctx, c.Deadline())), tx.PutConsent(ctx, c))
+			})
+		}},
+		{"an access", func() error {
+			return record(ctx, s, ledger.Entry{RequestID: "read", Kind: ledger.KindAccess, Subject: "h1", Recipient: "r", Payload: accessPayload(t, "h1", 3)}, func(ctx context.Context, tx *store.Tx, _ uint64) error {
+				return errors.Join(tx.LedgerAhead(ctx, []any{consent.Ahead{Consent: "c", From: day, Until: day + 1}, consent.Ahead{Consent: "d"}}),
+					ignore(tx.Occupancies(ctx, "h1")), ignore(tx.StoredIntervals(ctx, "h1", point, nil, day, day+86400)))
+			})
+		}},
+		{"a new secret", func() error {
+			return record(ctx, s, ledger.Entry{RequestID: "rekey", Kind: ledger.KindRekey, Subject: "h1", Payload: accessPayload(t, "h1", 4)}, func(ctx context.Context, tx *store.Tx, _ uint64) error {
+				return tx.CloseOtherSessions(ctx, "h1", [32]byte{8}, 5)
+			})
+		}},
+		{"what it shows", func() error {
+			_, _, _, err := s.DataDays(ctx, "h1")
+			_, _, err2 := s.Completeness(ctx, "utility", point, day0, day0)
+			_, err3 := s.ConsentOf(ctx, store.Owner{Household: "h1"}, "c")
+			return errors.Join(err, err2, err3, readConsents(ctx, s), ignore(s.Occupancies(ctx, "h1")), ignore(s.Nodes(ctx)))
+		}},
+		{"a conflict", func() error {
+			return errors.Join(s.PutConflict(ctx, "p1", day0, 1, 1), s.PutConflict(ctx, "p1", day0, 2, 1))
+		}},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.what, err)
+		}
+	}
+	blocks, err := s.Blocks(ctx, "h1", point, nil, day0, day0)
+	must(t, err)
+	if len(blocks) != 1 {
+		t.Errorf("%d blocks, want the one that was stored", len(blocks))
+	}
+
+	calls{
+		"storing readings": writeBlocks, "reading private keys": readPrivateKeys, "reading day keys": readDayKeys, "reading the spool": readSpool,
+		"reading spool keys": readSpoolKeys, "reading a window's private key": readWindowKey, "reading running sums": readRunning,
+		"signing": sign, "spending an access": spendAccess, "registering a writer": putWriter, "making a window": makeWindow, "closing a window": closeWindow,
+		"adding blocks":            executing(`INSERT INTO blocks (day) VALUES (1)`),
+		"deleting blocks":          executing(`DELETE FROM blocks`),
+		"finding whose keys":       executing(`SELECT household FROM household_keys`),
+		"deleting private keys":    executing(`DELETE FROM household_keys`),
+		"another generation":       executing(`UPDATE households SET generation = 2, public_key = ''`),
+		"changing what leaves say": executing(`UPDATE tlog_private SET payload = ''`),
+		"making partitions":        executing(`SELECT make_partitions(17824)`),
+	}.refused(t, s)
+	if err := executing(`UPDATE households SET public_key = 'mine' WHERE id = 'h1'`)(ctx, s); state(err) != "23001" {
+		t.Errorf("putting a key of its own in a household's place: %v", err)
+	}
+
+	must(t, record(ctx, s, ledger.Entry{RequestID: "erase", Kind: ledger.KindErasure}, func(ctx context.Context, tx *store.Tx, _ uint64) error {
+		e, err := tx.EraseHousehold(ctx, "h1", 10)
+		if len(e.Events) != 4 {
+			t.Errorf("%d events erased, want 4", len(e.Events))
+		}
+		return err
+	}))
+	keys, err := p.owner.HouseholdKeys(ctx, "h1")
+	must(t, err)
+	if len(keys) != 0 {
+		t.Error("an erasure by access left the private key")
+	}
+}
