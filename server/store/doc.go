@@ -2,7 +2,7 @@
 // PostgreSQL where one machine is not enough. One schema (migrations/), two
 // dialects, one contract suite that both pass.
 //
-// It keeps three promises.
+// It keeps these promises.
 //
 // A state change and its ledger leaf are one commit. [Store.Transact] runs a
 // function inside one transaction; [Tx] is what packages ledger, consent and
@@ -25,6 +25,9 @@
 // Personal rows that the law may order erased (household keys, private ledger
 // rows, subject keys) are in tables of their own, so that erasing is a DELETE
 // and a backup may treat them apart.
+//
+// No part of the hub may do more than its statements need, on PostgreSQL: see [Role].
+// What must not change whoever asks, leaves first, is kept by triggers in both engines.
 //
 // A Store is safe for concurrent use, a Tx is not.
 package store

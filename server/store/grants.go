@@ -110,7 +110,7 @@ var grants = map[string]privileges{
 	},
 	"spool_keys":      {RoleIngest: "INSERT", RoleRelease: "SELECT, DELETE"},
 	"spool":           {RoleIngest: "INSERT", RoleRelease: "SELECT, DELETE"},
-	"budget_years":    {RoleRelease: "SELECT, INSERT, UPDATE (cap_nano, spent_nano)"},
+	"budget_years":    {RoleRelease: "SELECT, INSERT, UPDATE (cap_nano, spent_nano)"}, // spending only grows: see migration 0011
 	"budget_days":     {RoleRelease: "SELECT, INSERT, UPDATE (cap_nano, spent_nano)"},
 	"budget_spends":   {RoleRelease: "SELECT, INSERT"},
 	"releases":        {RoleRelease: "SELECT, INSERT"},

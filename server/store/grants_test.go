@@ -339,7 +339,14 @@ func TestGroupsAreMadeOnce(t *testing.T) {
 	wg.Wait()
 	must(t, owner.Migrate(t.Context()))
 	must(t, owner.Migrate(t.Context()))
+	run(t, admin, `DO $$ BEGIN
+		EXECUTE format('REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+		EXECUTE format('GRANT CONNECT ON DATABASE %I TO wattveil_ledger', current_database());
+	END $$`) // as OPERATING.md has it
 	p := &split{url: at, admin: admin, owner: owner}
+	if _, err := store.Open(t.Context(), p.user(t), store.Options{}); !errors.Is(err, store.ErrPrivilege) {
+		t.Errorf("a stranger connects: %v, want ErrPrivilege", err)
+	}
 	must(t, p.as(t, store.RoleLedger).CreateLedger(t.Context(), origin))
 	for _, g := range store.Roles() {
 		var login, granted bool

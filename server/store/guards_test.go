@@ -93,3 +93,23 @@ func TestHeldIsNothing(t *testing.T) {
 		}
 	})
 }
+
+// Spent budget stays spent, and no cap is raised, whatever the program does: the
+// accounts take a charge and nothing back.
+func TestBudgetIsKept(t *testing.T) {
+	onBothOpen(t, func(t *testing.T, s *store.Store) {
+		window(t, s, day0)
+		do(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.Reserve(ctx, spanning("a", day0)) })
+		for _, table := range []string{"budget_years", "budget_days"} {
+			for _, change := range []string{"spent_nano = 0", "spent_nano = spent_nano - 1", "cap_nano = cap_nano + 1"} {
+				err := s.Transact(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+					return tx.Exec(ctx, `UPDATE `+table+` SET `+change)
+				})
+				if err == nil || !strings.Contains(err.Error(), "spent budget is never given back") {
+					t.Errorf("%s: %s: %v, want the guard's refusal", table, change, err)
+				}
+			}
+		}
+		do(t, s, func(ctx context.Context, tx *store.Tx) error { return tx.Reserve(ctx, spanning("b", day0)) })
+	})
+}

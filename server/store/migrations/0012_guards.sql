@@ -1,5 +1,5 @@
 -- What the database itself keeps, whoever asks: leaves stay, keys of homes are not
--- swapped, an erasure takes the private halves with it. On PostgreSQL also what a part
+-- swapped, an erasure takes the private halves with it, spent budget stays spent. On PostgreSQL also what a part
 -- of the hub needs that owns no table; which part may do what, grants.go says.
 
 -- To hold a window open (FOR SHARE), PostgreSQL asks for the right to change one of
@@ -37,6 +37,16 @@ END $$;
 CREATE TRIGGER private_keys_are_erased AFTER UPDATE ON households
   FOR EACH ROW WHEN (NEW.public_key IS NULL) EXECUTE FUNCTION erase_private_keys();
 
+-- Spending only grows and caps only fall: who may charge cannot give back.
+CREATE FUNCTION keep_budget() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'spent budget is never given back' USING ERRCODE = 'restrict_violation', CONSTRAINT = 'budget_is_kept', TABLE = TG_TABLE_NAME;
+END $$;
+CREATE TRIGGER budget_is_kept BEFORE UPDATE ON budget_years
+  FOR EACH ROW WHEN (NEW.spent_nano < OLD.spent_nano OR NEW.cap_nano > OLD.cap_nano) EXECUTE FUNCTION keep_budget();
+CREATE TRIGGER budget_is_kept BEFORE UPDATE ON budget_days
+  FOR EACH ROW WHEN (NEW.spent_nano < OLD.spent_nano OR NEW.cap_nano > OLD.cap_nano) EXECUTE FUNCTION keep_budget();
+
 -- Makes the partitions of the 32 UTC days that begin with a day. It runs as the
 -- tables' owner, so that who stores readings owns no table; of what it is given it
 -- believes nothing: the spans are as blocks_early leaves off, none begins more than
@@ -67,7 +77,7 @@ DO $$
 DECLARE
   guard text;
 BEGIN
-  FOREACH guard IN ARRAY ARRAY['keep_leaves()', 'keep_public_key()', 'erase_private_keys()', 'make_partitions(integer)'] LOOP
+  FOREACH guard IN ARRAY ARRAY['keep_leaves()', 'keep_public_key()', 'keep_budget()', 'erase_private_keys()', 'make_partitions(integer)'] LOOP
     EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', guard, current_schema());
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', guard);
   END LOOP;
@@ -101,5 +111,17 @@ END;
 CREATE TRIGGER private_keys_are_erased AFTER UPDATE ON households WHEN NEW.public_key IS NULL
 BEGIN
   DELETE FROM household_keys WHERE household = NEW.id;
+END;
+
+-- Spending only grows and caps only fall: who may charge cannot give back.
+CREATE TRIGGER budget_of_years_is_kept BEFORE UPDATE ON budget_years
+WHEN NEW.spent_nano < OLD.spent_nano OR NEW.cap_nano > OLD.cap_nano
+BEGIN
+  SELECT RAISE(ABORT, 'budget_is_kept: spent budget is never given back');
+END;
+CREATE TRIGGER budget_of_days_is_kept BEFORE UPDATE ON budget_days
+WHEN NEW.spent_nano < OLD.spent_nano OR NEW.cap_nano > OLD.cap_nano
+BEGIN
+  SELECT RAISE(ABORT, 'budget_is_kept: spent budget is never given back');
 END;
 {{- end}}
