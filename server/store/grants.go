@@ -77,11 +77,15 @@ var grants = map[string]privileges{
 	"households": {
 		RoleIngest:  "SELECT (id, generation, public_key)",
 		RoleRelease: "SELECT (id, public_key)",
-		RoleAccess:  "SELECT, INSERT, UPDATE (public_key)", // to NULL: see migration 0011
+		RoleAccess:  "SELECT, INSERT, UPDATE (public_key)", // to NULL: see migration 0012
 	},
 	"household_keys": {
 		RoleAccess:   "INSERT", // of whom it registers; an erasure deletes by a trigger
-		RoleKeyguard: "SELECT",
+		RoleKeyguard: "SELECT, UPDATE (wrapped_private)",
+	},
+	"key_rotations": {
+		RoleAccess:   "SELECT", // whom it registers must be wrapped under a version that stays
+		RoleKeyguard: "SELECT, INSERT, UPDATE (retiring_s, retired_s)",
 	},
 	"occupancies": {
 		RoleIngest:  "SELECT",
@@ -110,7 +114,7 @@ var grants = map[string]privileges{
 	},
 	"spool_keys":      {RoleIngest: "INSERT", RoleRelease: "SELECT, DELETE"},
 	"spool":           {RoleIngest: "INSERT", RoleRelease: "SELECT, DELETE"},
-	"budget_years":    {RoleRelease: "SELECT, INSERT, UPDATE (cap_nano, spent_nano)"}, // spending only grows: see migration 0011
+	"budget_years":    {RoleRelease: "SELECT, INSERT, UPDATE (cap_nano, spent_nano)"}, // spending only grows: see migration 0012
 	"budget_days":     {RoleRelease: "SELECT, INSERT, UPDATE (cap_nano, spent_nano)"},
 	"budget_spends":   {RoleRelease: "SELECT, INSERT"},
 	"releases":        {RoleRelease: "SELECT, INSERT"},
@@ -124,15 +128,15 @@ var grants = map[string]privileges{
 
 	// The ledger. Whoever records sequences; one role signs.
 	"tlog_head": {
-		RoleIngest: sequences, RoleRelease: sequences, RoleAccess: sequences, RoleLedger: "SELECT, INSERT, UPDATE (epoch, size, root, frontier)",
+		RoleIngest: sequences, RoleRelease: sequences, RoleAccess: sequences, RoleKeyguard: sequences, RoleLedger: "SELECT, INSERT, UPDATE (epoch, size, root, frontier)",
 	},
-	"tlog_leaves": {RoleIngest: adds, RoleRelease: adds, RoleAccess: adds, RoleLedger: adds},
-	"tlog_tiles":  {RoleIngest: adds, RoleRelease: adds, RoleAccess: adds, RoleLedger: adds},
+	"tlog_leaves": {RoleIngest: adds, RoleRelease: adds, RoleAccess: adds, RoleKeyguard: adds, RoleLedger: adds},
+	"tlog_tiles":  {RoleIngest: adds, RoleRelease: adds, RoleAccess: adds, RoleKeyguard: adds, RoleLedger: adds},
 	"tlog_private": { // each its own kinds, by rowGrants
-		RoleIngest: adds, RoleRelease: adds, RoleAccess: "SELECT, INSERT, DELETE", RoleLedger: adds,
+		RoleIngest: adds, RoleRelease: adds, RoleAccess: "SELECT, INSERT, DELETE", RoleKeyguard: adds, RoleLedger: adds,
 	},
 	"tlog_checkpoints": {
-		RoleIngest: "SELECT", RoleRelease: "SELECT", RoleAccess: "SELECT", RoleLedger: "SELECT, INSERT, UPDATE (note)",
+		RoleIngest: "SELECT", RoleRelease: "SELECT", RoleAccess: "SELECT", RoleKeyguard: "SELECT", RoleLedger: "SELECT, INSERT, UPDATE (note)",
 	},
 	"tlog_chains": {
 		RoleAccess: "SELECT, INSERT, UPDATE (seq, head, accesses, nonce), DELETE",
@@ -140,9 +144,9 @@ var grants = map[string]privileges{
 	},
 	"tlog_tag_keys": {RoleAccess: "SELECT, INSERT, DELETE", RoleLedger: "SELECT"},
 	"regulator_keys": {
-		RoleIngest: "SELECT", RoleRelease: "SELECT", RoleAccess: "SELECT", RoleLedger: adds,
+		RoleIngest: "SELECT", RoleRelease: "SELECT", RoleAccess: "SELECT", RoleKeyguard: "SELECT", RoleLedger: adds,
 	},
-	"tlog_envelope_heads": {RoleIngest: "INSERT", RoleRelease: "INSERT", RoleAccess: "INSERT", RoleLedger: adds},
+	"tlog_envelope_heads": {RoleIngest: "INSERT", RoleRelease: "INSERT", RoleAccess: "INSERT", RoleKeyguard: "INSERT", RoleLedger: adds},
 }
 
 const (
@@ -160,10 +164,11 @@ var rowGrants = map[string]privileges{
 		RoleLedger:  `name IN ('ledger-signing', 'ledger-signing-mldsa')`,
 	},
 	"tlog_private": {
-		RoleIngest:  `kind = 'admin'`,
-		RoleRelease: `kind IN ('budget.spend', 'release')`,
-		RoleAccess:  `true`,
-		RoleLedger:  `true`,
+		RoleIngest:   `kind = 'admin'`,
+		RoleRelease:  `kind IN ('budget.spend', 'release')`,
+		RoleAccess:   `true`,
+		RoleKeyguard: `kind = 'admin'`,
+		RoleLedger:   `true`,
 	},
 }
 

@@ -22,7 +22,7 @@ const (
 // A day is too narrow (a household's year would touch 365 tables), all days in
 // one table can neither be dropped nor vacuumed apart. The tables are made in a
 // transaction of their own, ahead of the one that writes, by make_partitions
-// (migration 0011): it keeps nobody from reading and writing meanwhile, and belongs
+// (migration 0012): it keeps nobody from reading and writing meanwhile, and belongs
 // to the tables' owner, so that whoever stores readings need not own them. An
 // advisory lock makes them once however many processes ask.
 func (d *postgresDialect) preparePartitions(ctx context.Context, days []meter.Day) error {
