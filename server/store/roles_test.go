@@ -367,8 +367,8 @@ func TestReleaseRole(t *testing.T) {
 }
 
 // The part that keeps households' keys reads them, the wraps of day keys and who
-// signed those, and writes down what was spent: it has no readings to open and no
-// record to write.
+// signed those, and writes down what was spent; it rotates what wraps them, and records
+// that. It has no readings to open, registers nobody and erases nobody.
 func TestKeyguardRole(t *testing.T) {
 	p := newSplitTown(t)
 	s, ctx := p.as(t, store.RoleKeyguard), t.Context()
@@ -386,11 +386,22 @@ func TestKeyguardRole(t *testing.T) {
 	if err := s.SpendAccess(ctx, 1, false); !errors.Is(err, keyguard.ErrSpent) {
 		t.Errorf("spending twice: %v", err)
 	}
+	must(t, s.Transact(ctx, func(ctx context.Context, tx *store.Tx) error {
+		return tx.PutRotation(ctx, "households", 2, 5)
+	}))
+	page, err := s.HouseholdSecrets(ctx, store.WrappedSecret{}, 10)
+	must(t, err)
+	if n, err := s.RewrapHouseholdSecrets(ctx, page, [][]byte{[]byte("anew")}); err != nil || n != 1 {
+		t.Errorf("wrapped %d keys anew: %v", n, err)
+	}
+	must(t, s.BeginRetiring(ctx, "households", 2, 6))
+	must(t, lockHead(ctx, s))
 	calls{
 		"reading blocks": readBlocks, "reading the spool": readSpool, "reading spool keys": readSpoolKeys, "reading a window's private key": readWindowKey,
 		"reading tag keys": readTagKeys, "reading consents": readConsents, "reading sessions": readSessions, "storing readings": writeBlocks,
-		"recording": lockHead, "signing": sign, "granting a consent": grantConsent, "erasing": eraseHome, "registering a household": register,
-		"replacing a key":       executing(`UPDATE household_keys SET wrapped_private = ''`),
+		"signing": sign, "granting a consent": grantConsent, "erasing": eraseHome, "registering a household": register,
+		"giving a key away":     executing(`UPDATE household_keys SET household = 'h2'`),
+		"removing a key":        executing(`DELETE FROM household_keys`),
 		"forgetting what spent": executing(`DELETE FROM keyguard_spent`),
 		"reading secrets": func(ctx context.Context, s *store.Store) error {
 			_, err := s.HubSecret(ctx, "ledger-signing")
