@@ -36,16 +36,9 @@ func Roles() []Role {
 // server, as every role of PostgreSQL is.
 func (r Role) Group() string { return "wattveil_" + string(r) }
 
-// Errors of grants. Neither is of a caller's making.
-var (
-	// ErrPrivilege says that the database user may not do what was asked. It wraps
-	// the database's own words, which name the table and no row.
-	ErrPrivilege = errors.New("store: the database user may not do this: it is in no group of a role that may, or migrate has not granted it")
-
-	// ErrGroups says that some roles have a group in the database and some have
-	// none. No group at all is well: one user does everything then.
-	ErrGroups = errors.New("store: not every role has its group in the database: an administrator runs docs/roles.sql")
-)
+// ErrGroups says that some roles have a group in the database and some have none. No
+// group at all is well: one user does everything then.
+var ErrGroups = errors.New("store: not every role has its group in the database: an administrator runs docs/roles.sql")
 
 // privileges is what a role may do with a table, as GRANT writes it: verbs, some with
 // a list of columns.
