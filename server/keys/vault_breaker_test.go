@@ -111,9 +111,11 @@ func TestVaultProbesOnce(t *testing.T) {
 	var answered, away atomic.Int64
 	var wg sync.WaitGroup
 	const crowd = 16
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // for when more than one probes
+	defer cancel()
 	for range crowd {
 		wg.Go(func() {
-			_, err := v.Wrap(t.Context(), "hub", []seal.Item{{}})
+			_, err := v.Wrap(ctx, "hub", []seal.Item{{}})
 			if err == nil {
 				answered.Add(1)
 				return
@@ -147,7 +149,11 @@ func TestVaultCallersInAHurry(t *testing.T) {
 			_, err := v.Wrap(ctx, "hub", []seal.Item{{}})
 			wantIs(t, err, context.Canceled)
 		}()
-		<-stub.waiting
+		select {
+		case <-stub.waiting:
+		case <-done:
+			t.Fatal("the call did not reach the server")
+		}
 		cancel()
 		<-done
 		stub.wait.Store(nil)

@@ -54,6 +54,7 @@ func TestVaultRetireInterrupted(t *testing.T) {
 		"both bounds":           {"min_decryption_version": 2, "min_encryption_version": 2},
 		"decryption alone":      {"min_decryption_version": 2},
 		"encryption alone":      {"min_encryption_version": 3},
+		"decryption beyond":     {"min_decryption_version": 3},
 		"bounds that go beyond": {"min_decryption_version": 3, "min_encryption_version": 3},
 	} {
 		t.Run(what, func(t *testing.T) {
