@@ -216,9 +216,17 @@ func strangeVersions(t *testing.T, w seal.Rotator) {
 	create(t, w, "hub")
 	good := wrap(t, w, "hub", rotated[:1])[0]
 	for _, c := range [][]byte{
-		nil, {}, {0}, {1}, {2},
-		[]byte("vault:v1:"), []byte("vault:v0:" + string(good)), good[:9], bytes.Repeat(good, 1000),
-		bytes.Repeat([]byte{0xff}, 100), make([]byte, 100),
+		nil,
+		{},
+		{0},
+		{1},
+		{2},
+		[]byte("vault:v1:"),
+		[]byte("vault:v0:" + string(good)),
+		good[:9],
+		bytes.Repeat(good, 1000),
+		bytes.Repeat([]byte{0xff}, 100),
+		make([]byte, 100),
 	} {
 		version, err := w.VersionOf(c)
 		if !errors.Is(err, seal.ErrRefused) || version != 0 {
