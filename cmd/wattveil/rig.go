@@ -39,7 +39,7 @@ type rig struct {
 
 type rigConfig struct {
 	Dir        string
-	Store      string       // URL; SQLite in Dir if empty
+	Store      string            // URL; SQLite in Dir if empty
 	Keys       server.KeyService // a keyring in Dir if nil
 	Start      time.Time
 	Log        *slog.Logger

@@ -82,8 +82,8 @@ func (s *Store) HouseholdEvents(ctx context.Context, h consent.Household, skip u
 
 // ConsentLeaf returns the entry of a household's grant, or of its narrowing of one,
 // that states these terms of the consent; ErrNotFound if there is none. Terms change
-// with every narrowing, so it is one. It looks through the household's entries, the
-// newest first: keep the index.
+// with every narrowing, so it is one. It looks through the household's grants and
+// narrowings, the newest first.
 func (s *Store) ConsentLeaf(ctx context.Context, h consent.Household, id consent.ID, terms ledger.Hash) (ledger.Entry, error) {
 	var found ledger.Entry
 	err := ErrNotFound
