@@ -37,6 +37,8 @@ type AuditOptions struct {
 	YearlyCapNano uint64        // most nano-ρ that a calendar year may spend; 0 checks no bound
 	DailyCapNano  uint64        // most nano-ρ that a UTC day may be charged; 0 checks no bound
 	Limit         int           // findings kept at most; 0 means 1000
+	// Record, unless nil, is called with every payload that opens, in the log's order.
+	Record func(index uint64, p Payload)
 }
 
 // AuditCode names what an audit found. The words are stable.
@@ -279,6 +281,9 @@ func (a *audit) opened(index uint64, leaf Leaf, rec AuditRecord) {
 		return
 	}
 	a.report.Opened++
+	if a.opt.Record != nil {
+		a.opt.Record(index, p)
+	}
 	if p.Kind.Class() != leaf.Class {
 		a.find(index, AuditClass, "a leaf of class %s holds a payload of kind %s", leaf.Class, p.Kind)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/wattveil/wattveil/ledger"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server"
 	"github.com/wattveil/wattveil/server/store/storetest"
 )
 
@@ -34,17 +35,18 @@ type audited struct {
 
 func newAudited(t *testing.T) *audited {
 	t.Helper()
-	return newAuditedOn(t, "")
+	return newAuditedOn(t, "", nil)
 }
 
-// newAuditedOn makes one on a store, SQLite if none is named.
-func newAuditedOn(t *testing.T, store string) *audited {
+// newAuditedOn makes one on a store, SQLite if none is named, and on a key service, a
+// keyring if none is.
+func newAuditedOn(t *testing.T, store string, service server.KeyService) *audited {
 	t.Helper()
 	a := &audited{t: t, dir: t.TempDir(), store: store}
 	if store == "" {
 		a.store = "sqlite:" + filepath.Join(a.dir, "hub.db")
 	}
-	rig, err := startRig(t.Context(), rigConfig{Dir: a.dir, Store: a.store, Start: demoStart, Log: slog.New(slog.DiscardHandler)})
+	rig, err := startRig(t.Context(), rigConfig{Dir: a.dir, Store: a.store, Keys: service, Start: demoStart, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

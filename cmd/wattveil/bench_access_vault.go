@@ -58,13 +58,14 @@ func startBenchVault(ctx context.Context, program, dir string) (_ *benchVault, e
 	}
 	for path, body := range map[string]any{
 		"sys/mounts/transit": map[string]any{"type": "transit"},
-		"sys/audit/file":     map[string]any{"type": "file", "options": map[string]string{"file_path": filepath.Join(dir, "vault-audit.log")}},
+		"sys/config/auditing/request-headers/" + keys.AuditHeader: map[string]any{"hmac": false},
+		"sys/audit/file": map[string]any{"type": "file", "options": map[string]string{"file_path": filepath.Join(dir, "vault-audit.log")}},
 	} {
 		if err := arrangeVault(ctx, url+"/v1/"+path, token, body); err != nil {
 			return nil, err
 		}
 	}
-	v.wrapper, err = keys.NewVault(keys.VaultConfig{Address: url, Token: keys.Secret(token), Timeout: time.Minute})
+	v.wrapper, err = keys.NewVault(keys.VaultConfig{Address: url, Token: keys.Secret(token), Timeout: time.Minute, Now: time.Now})
 	return v, err
 }
 

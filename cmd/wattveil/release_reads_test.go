@@ -32,7 +32,7 @@ func TestManyReadReleasesWhileDaysClose(t *testing.T) {
 
 func manyRead(t *testing.T, store string) {
 	t.Helper()
-	a := newAuditedOn(t, store)
+	a := newAuditedOn(t, store, nil)
 	day := a.rig.clock.Now()
 	w := &readers{
 		t: t, url: "http://" + a.rig.hub.HTTPAddr(), stop: make(chan struct{}), seen: map[string][]byte{},

@@ -21,7 +21,7 @@ import (
 func verifyCommand() *cobra.Command {
 	cmd := group("verify", "Check what a hub says, without trusting it",
 		"  wattveil verify log --key hub.vkey --url https://hub.example", verifyLogCommand(), verifyProofCommand(),
-		verifyHouseholdCommand(), verifyReleaseCommand(), verifyConsistencyCommand(), verifyEquivocationCommand(), verifyAuditCommand())
+		verifyHouseholdCommand(), verifyReleaseCommand(), verifyConsistencyCommand(), verifyEquivocationCommand(), verifyAuditCommand(), verifyReconcileCommand())
 	cmd.Long = "Check what a hub says, without trusting it. Exit code 1 and the index of the first bad record if it does not hold."
 	cmd.PersistentFlags().String("key", "", "the ledger's verifier keys (NAME+HASH+KEY, one a line), or a file that holds them")
 	cmd.PersistentFlags().String("policy", "", "file of c2sp.org/tlog-policy: whose cosignatures every checkpoint must carry")
