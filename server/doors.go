@@ -3,12 +3,10 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"google.golang.org/grpc"
@@ -26,7 +24,7 @@ import (
 // doors makes the two gRPC servers (the one with mutual TLS, and the in-process
 // one behind REST and pages) and the HTTP server.
 func (h *Hub) doors(ctx context.Context, s services) error {
-	tlsConfig, err := serverTLS(h.cfg.GRPC, tls.RequireAndVerifyClientCert)
+	tlsConfig, err := serverTLS(h.cfg.GRPC, tls.RequireAndVerifyClientCert, h.log, "h2")
 	if err != nil {
 		return err
 	}
@@ -74,7 +72,7 @@ func (h *Hub) doors(ctx context.Context, s services) error {
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug),
 	}
 	if h.cfg.HTTP.Cert != "" {
-		if h.http.TLSConfig, err = serverTLS(h.cfg.HTTP, tls.VerifyClientCertIfGiven); err != nil {
+		if h.http.TLSConfig, err = serverTLS(h.cfg.HTTP, tls.VerifyClientCertIfGiven, h.log, "h2", "http/1.1"); err != nil {
 			return err
 		}
 	}
@@ -84,26 +82,6 @@ func (h *Hub) doors(ctx context.Context, s services) error {
 // maxAnswerBytes bounds an answer: 400 days of quarter hours of a home's points
 // fit many times over.
 const maxAnswerBytes = 64 << 20
-
-func serverTLS(l ListenConfig, auth tls.ClientAuthType) (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(l.Cert, l.Key)
-	if err != nil {
-		return nil, fmt.Errorf("%w: loading certificate: %w", ErrConfig, err)
-	}
-	c := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
-	if l.ClientCA != "" {
-		pem, err := os.ReadFile(l.ClientCA)
-		if err != nil {
-			return nil, fmt.Errorf("%w: reading client_ca: %w", ErrConfig, err)
-		}
-		c.ClientCAs = x509.NewCertPool()
-		if !c.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%w: client_ca holds no certificate", ErrConfig)
-		}
-		c.ClientAuth = auth
-	}
-	return c, nil
-}
 
 func (h *Hub) listen() (err error) {
 	if h.grpcListener, err = net.Listen("tcp", h.cfg.GRPC.Listen); err != nil {

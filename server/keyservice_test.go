@@ -36,7 +36,7 @@ func servingKeys(c *Config) { c.serveKeys = true }
 func overTheWire(t *testing.T, g keyguard.Guardian) keyguard.Guardian {
 	t.Helper()
 	ca := newAuthority(t)
-	config, err := serverTLS(ca.serverFiles(t, t.TempDir()), tls.RequireAndVerifyClientCert)
+	config, err := serverTLS(ca.serverFiles(t, t.TempDir()), tls.RequireAndVerifyClientCert, (&logbook{}).logger(), "h2")
 	ok(t, err)
 	log := (&logbook{}).logger()
 	door := &gate{auth: &authenticator{clock: time.Now}, log: log, mono: time.Now, sound: func() error { return nil }}
