@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
@@ -16,6 +17,9 @@ import (
 // erasedPerLeaf is how many events one leaf of an erasure names: with recipients
 // of the longest names they still fit into a payload.
 const erasedPerLeaf = 700
+
+// erasureTimeout bounds an erasure: a step takes a second at most.
+const erasureTimeout = 10 * time.Minute
 
 // eraser destroys what opens households' readings and events.
 type eraser struct {
@@ -30,7 +34,8 @@ type eraser struct {
 // leaf that names the events it covers, the first also the household's key in the map, and
 // none the household. Keys go with the first; before it the journal has the household. A
 // call that is repeated after a crash goes on where the last one ended, and answers with
-// the leaves of its own steps, and how many events they name.
+// the leaves of its own steps, and how many events they name. Its caller may go: what is
+// begun is finished.
 func (e *eraser) erase(ctx context.Context, household consent.Household, basis string) (leaves []uint64, events uint64, err error) {
 	if known, err := e.store.HasHousehold(ctx, household); err != nil {
 		return nil, 0, err
@@ -40,6 +45,8 @@ func (e *eraser) erase(ctx context.Context, household consent.Household, basis s
 	if err := e.journal.add(household, note{e.clock().Unix(), basis}); err != nil {
 		return nil, 0, fmt.Errorf("%w: writing the journal of erasures", store.ErrUnavailable)
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), erasureTimeout)
+	defer cancel()
 	for more := true; more; {
 		id, err := randomID(e.random)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/meter"
@@ -49,6 +50,13 @@ const journalHead = "wattveil erasures v1\n"
 
 var errJournal = errors.New("server: the journal of erasures is damaged or not one; without it a restored database would open what was erased")
 
+// errJournalInUse says that another process has the journal open: two would write over each
+// other's lines.
+var errJournalInUse = errors.New("server: another process has the journal of erasures open")
+
+// journalPatience is how long a starting hub waits for the one before it to end.
+const journalPatience = 2 * graceful
+
 func householdHash(h consent.Household) [32]byte {
 	return sha256.Sum256(append([]byte("wattveil erasure v1\x00"), h...))
 }
@@ -65,6 +73,14 @@ func openErasures(path string) (_ *erasureJournal, err error) {
 			_ = f.Close()
 		}
 	}()
+	for late := time.Now().Add(journalPatience); ; time.Sleep(journalPatience / 100) { //nolint:forbidigo // the one before us ends in real time
+		if err = tryLock(f); err == nil || time.Now().After(late) { //nolint:forbidigo // as above
+			break
+		}
+	}
+	if err != nil {
+		return nil, errJournalInUse
+	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -130,6 +146,10 @@ func (j *erasureJournal) add(h consent.Household, n note) error {
 		return nil
 	}
 	line := fmt.Sprintf("%x %d %s\n", hash, n.at, n.basis)
+	// What a write that failed may have left goes first: a shorter line would not cover it.
+	if err := j.file.Truncate(j.size); err != nil {
+		return err
+	}
 	if _, err := j.file.WriteAt([]byte(line), j.size); err != nil {
 		return err
 	}
@@ -194,6 +214,7 @@ func (h *Hub) openJournal(ctx context.Context) error {
 		h.log.LogAttrs(ctx, slog.LevelWarn, "no journal of erasures: a restored database would open what was erased since its backup")
 		return nil
 	}
+	_, absent := os.Stat(h.cfg.Erasure.Journal)
 	j, err := openErasures(h.cfg.Erasure.Journal)
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -203,5 +224,28 @@ func (h *Hub) openJournal(ctx context.Context) error {
 		return fmt.Errorf("opening the journal of erasures: %w", err)
 	}
 	h.erasures = j
+	if errors.Is(absent, fs.ErrNotExist) {
+		if _, err := h.store.Checkpoint(ctx); err == nil {
+			h.log.LogAttrs(ctx, slog.LevelWarn, "the journal of erasures is new and the ledger is not: if the database is a restored one, who was erased since its backup is not known")
+		}
+	}
+	return h.seedJournal(ctx)
+}
+
+// seedJournal writes down who is erased in the database and not in the journal: by a hub
+// that had another journal, or none.
+func (h *Hub) seedJournal(ctx context.Context) error {
+	erased, err := h.store.ErasedHouseholds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, household := range erased {
+		if err := h.erasures.add(household, note{h.clock().Unix(), seededBasis}); err != nil {
+			return fmt.Errorf("writing the journal of erasures: %w", err)
+		}
+	}
 	return nil
 }
+
+// seededBasis is the legal basis in the journal of erasures that it learned of afterwards.
+const seededBasis = "recorded"

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +27,7 @@ func TestAHouseholdErasesItself(t *testing.T) {
 	id := w.granted(family, "ask-1", terms())
 	about, err := family.GetHousehold(t.Context(), &wattveilv1.GetHouseholdRequest{})
 	ok(t, err)
-	if keys, backups := about.GetErasure().GetKeysSeconds(), about.GetErasure().GetBackupsSeconds(); keys != (7+35)*86400 || backups != 35*86400 {
+	if keys, backups := about.GetErasure().GetKeysSeconds(), about.GetErasure().GetBackupsSeconds(); keys != (7+2+35)*86400 || backups != 35*86400 {
 		t.Errorf("erasure is said to take %d and %d s", keys, backups)
 	}
 	for _, name := range []string{"", w.homes[nextDoor].GetHousehold()} {
@@ -132,13 +133,16 @@ func TestAnErasureNeedsItsJournal(t *testing.T) {
 // was not finished is cut off, a line that is damaged stops the hub.
 func TestJournalOfErasures(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "erasures")
+	var open *erasureJournal // one process has it
 	reopen := func() *erasureJournal {
 		t.Helper()
-		j, err := openErasures(path)
+		open.close()
+		var err error
+		open, err = openErasures(path)
 		ok(t, err)
-		t.Cleanup(j.close)
-		return j
+		return open
 	}
+	defer func() { open.close() }()
 	j := reopen()
 	ok(t, j.add("h1", note{1, "a"}))
 	ok(t, j.add("h1", note{2, "b"})) // once
@@ -160,6 +164,8 @@ func TestJournalOfErasures(t *testing.T) {
 			t.Errorf("cut after %d bytes and added to: %v", cut, n)
 		}
 	}
+	open.close()
+	open = nil
 	for i := range whole {
 		b := append([]byte(nil), whole...)
 		if b[i] ^= 0x80; b[i] == '\n' {
@@ -179,6 +185,40 @@ func TestJournalOfErasures(t *testing.T) {
 		t.Errorf("no journal remembers %v", n)
 	}
 	ok(t, (*erasureJournal)(nil).add("h1", note{}))
+}
+
+// What a write that failed has left in the file is not read as part of what comes after.
+func TestJournalAfterAFailedWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "erasures")
+	j, err := openErasures(path)
+	ok(t, err)
+	long := fmt.Sprintf("%x 1 %s\n", householdHash("h1"), strings.Repeat("a", 60))
+	_, err = j.file.WriteAt([]byte(long), j.size) // written, and its sync failed
+	ok(t, err)
+	ok(t, j.add("h2", note{2, "b"}))
+	j.close()
+	j, err = openErasures(path)
+	ok(t, err)
+	defer j.close()
+	if _, erased := j.find("h2"); !erased || len(j.erased) != 1 {
+		t.Errorf("%d households, want h2 alone", len(j.erased))
+	}
+}
+
+// A journal that is lost is made anew from who is erased in the database, and the log says
+// that it was.
+func TestJournalIsSeeded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "erasures")
+	w := newTown(t, onSQLite(t), func(c *Config) { c.Erasure.Journal = path })
+	household := w.homes[home].GetHousehold()
+	_, err := w.operator.EraseHousehold(t.Context(), &wattveilv1.EraseHouseholdRequest{Household: household, LegalBasis: "gdpr-17-1-b"})
+	ok(t, err)
+	w.stop()
+	ok(t, os.Remove(path))
+	w.start()
+	if _, erased := w.hub.erasures.find(consent.Household(household)); !erased || !strings.Contains(string(w.log.bytes()), "journal of erasures is new") {
+		t.Errorf("known to be erased: %t, or the log says nothing", erased)
+	}
 }
 
 // FuzzJournal reads whatever is there as a journal or refuses it.

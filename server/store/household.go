@@ -227,6 +227,13 @@ func (s *Store) HasHousehold(ctx context.Context, h consent.Household) (bool, er
 	return n > 0, s.reading("a household", err)
 }
 
+// ErasedHouseholds returns all households that are erased, or begun to be.
+func (s *Store) ErasedHouseholds(ctx context.Context) ([]consent.Household, error) {
+	hs, err := scanAll(ctx, s.read, func(row *sql.Rows) (h consent.Household, err error) { return h, row.Scan(&h) },
+		`SELECT id FROM households WHERE public_key IS NULL ORDER BY id`)
+	return hs, s.reading("households", err)
+}
+
 // Unerased is a household of which something is left to erase.
 type Unerased struct {
 	ID consent.Household
