@@ -25,7 +25,8 @@ type tlsFiles struct {
 	log   *slog.Logger
 
 	mu    sync.Mutex
-	stamp stamps // of the files when they were last read, whether they fitted or not
+	stamp stamps // of the files that are in force
+	bad   stamps // of those that did not fit last
 	inUse *tls.Config
 }
 
@@ -59,13 +60,15 @@ func (f *tlsFiles) current(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if now == f.stamp {
 		return f.inUse, nil
 	}
-	f.stamp = now
 	fresh, err := f.read()
-	if err != nil {
-		f.log.LogAttrs(helloContext(hello), slog.LevelWarn, "the listener's certificate files do not fit; those before stay in force", slog.String("cause", err.Error()))
+	if err != nil { // tried again at the next connection, and said once
+		if now != f.bad {
+			f.log.LogAttrs(helloContext(hello), slog.LevelWarn, "the listener's certificate files do not fit; those before stay in force", slog.String("cause", err.Error()))
+		}
+		f.bad = now
 		return f.inUse, nil
 	}
-	f.inUse = fresh
+	f.inUse, f.stamp, f.bad = fresh, now, stamps{}
 	f.log.LogAttrs(helloContext(hello), slog.LevelInfo, "the listener's certificate files were read again")
 	return f.inUse, nil
 }
