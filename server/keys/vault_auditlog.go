@@ -20,6 +20,7 @@ type Decryption struct {
 	Path    string    // such as transit/decrypt/wattveil-households
 	Index   uint64    // of the leaf that it was made for
 	Marked  bool      // whether it says for which
+	Key     bool      // the key itself was given out, not what it opens
 }
 
 // Errors of an audit log.
@@ -48,8 +49,9 @@ type auditEntry struct {
 }
 
 // ReadVaultAudit yields, in the log's order, the decryptions under a transit key of that
-// name in Vault, prefix included, that were answered. What was refused opened nothing. An
-// error ends it: one of reading, or ErrAuditLog or ErrAuditHashed with the line.
+// name in Vault, prefix included, that were answered, and the answers that held the key
+// itself, for export or backup. What was refused opened nothing. An error ends it: one of
+// reading, or ErrAuditLog or ErrAuditHashed with the line.
 func ReadVaultAudit(r io.Reader, key string) iter.Seq2[Decryption, error] {
 	return func(yield func(Decryption, error) bool) {
 		lines := bufio.NewScanner(r)
@@ -79,10 +81,16 @@ func readAuditEntry(line []byte, key string) (d Decryption, ok bool, err error) 
 	if json.Unmarshal(line, &e) != nil || e.Type == "" {
 		return d, false, ErrAuditLog
 	}
-	if e.Type != "response" || e.Error != "" || !strings.HasSuffix(e.Request.Path, "/decrypt/"+key) {
+	if e.Type != "response" || e.Error != "" {
 		return d, false, nil
 	}
-	d = Decryption{Request: e.Request.ID, Time: e.Time, Path: e.Request.Path}
+	d = Decryption{Request: e.Request.ID, Time: e.Time, Path: e.Request.Path, Key: givesKey(e.Request.Path, key)}
+	if d.Key {
+		return d, true, nil
+	}
+	if !strings.HasSuffix(e.Request.Path, "/decrypt/"+key) {
+		return d, false, nil
+	}
 	for name, values := range e.Request.Headers {
 		if !strings.EqualFold(name, AuditHeader) {
 			continue
@@ -99,4 +107,19 @@ func readAuditEntry(line []byte, key string) (d Decryption, ok bool, err error) 
 		d.Marked = true
 	}
 	return d, true, nil
+}
+
+// givesKey reports whether a path answers with a key: export/TYPE/KEY, with a version
+// behind it or not, and backup/KEY.
+func givesKey(path, key string) bool {
+	parts := strings.Split(path, "/")
+	for i, part := range parts {
+		switch left := parts[i+1:]; {
+		case part == "backup" && len(left) == 1 && left[0] == key:
+			return true
+		case part == "export" && (len(left) == 2 || len(left) == 3) && left[1] == key:
+			return true
+		}
+	}
+	return false
 }

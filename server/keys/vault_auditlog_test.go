@@ -41,10 +41,16 @@ func TestReadVaultAudit(t *testing.T) {
 		auditLine("response", path, marked, "permission denied"),
 		auditLine("response", "transit/decrypt/wattveil-hub", marked, ""),
 		auditLine("response", "transit/encrypt/"+auditedKey, marked, ""),
+		auditLine("response", "transit/export/encryption-key/"+auditedKey, "", ""),
+		auditLine("response", "transit/export/encryption-key/"+auditedKey+"/2", "", ""),
+		auditLine("response", "transit/backup/"+auditedKey, "", ""),
+		auditLine("response", "transit/backup/"+auditedKey, "", "permission denied"),
+		auditLine("response", "transit/keys/"+auditedKey, "", ""),
 	}, "\n"))
-	if err != nil || len(got) != 3 {
+	if err != nil || len(got) != 6 || !got[3].Key || !got[4].Key || !got[5].Key || got[2].Key {
 		t.Fatalf("%v, %v", got, err)
 	}
+	got = got[:3]
 	for i, want := range []keys.Decryption{{Line: 2, Index: 77, Marked: true}, {Line: 3, Marked: true}, {Line: 5}} {
 		if g := got[i]; g.Line != want.Line || g.Index != want.Index || g.Marked != want.Marked || g.Request != "5c1f" || g.Time.Unix() != 1772517600 {
 			t.Errorf("%+v, want %+v", g, want)
