@@ -64,6 +64,10 @@ type ErasureConfig struct {
 	// RotateEvery is how often the key that wraps households' keys is rotated, all
 	// that live wrapped anew, and what is older destroyed; seven days if zero.
 	RotateEvery time.Duration `yaml:"rotate_every"`
+	// RetireAfter is how long older versions of that key stay after everything is
+	// wrapped anew, so that a backup of the store can take it in: at least as long as
+	// from one backup to the next; 48 hours if zero.
+	RetireAfter time.Duration `yaml:"retire_after"`
 	// BackupRetention is how long backups of the store are kept, KeyBackupRetention
 	// how long those of the key service; 35 days if zero. The hub cannot know, and
 	// tells households.
@@ -74,18 +78,20 @@ type ErasureConfig struct {
 const (
 	journalName      = "erasures"
 	defaultRotation  = 7 * 24 * time.Hour
+	defaultGrace     = 48 * time.Hour
 	defaultRetention = 35 * 24 * time.Hour
 	longestRetention = 3650 * 24 * time.Hour
 )
 
 func (e *ErasureConfig) setDefaults() {
 	e.RotateEvery = cmp.Or(e.RotateEvery, defaultRotation)
+	e.RetireAfter = cmp.Or(e.RetireAfter, defaultGrace)
 	e.BackupRetention = cmp.Or(e.BackupRetention, defaultRetention)
 	e.KeyBackupRetention = cmp.Or(e.KeyBackupRetention, defaultRetention)
 }
 
 func (e *ErasureConfig) inRange() bool {
-	return e.RotateEvery >= time.Hour && e.RotateEvery <= 366*24*time.Hour &&
+	return e.RotateEvery >= time.Hour && e.RotateEvery <= 366*24*time.Hour && e.RetireAfter > 0 && e.RetireAfter < e.RotateEvery &&
 		e.BackupRetention > 0 && e.BackupRetention <= longestRetention && e.KeyBackupRetention > 0 && e.KeyBackupRetention <= longestRetention
 }
 

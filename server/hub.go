@@ -163,7 +163,7 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	if err := h.replayErasures(ctx, eraser); err != nil {
 		return err
 	}
-	h.rotations = newRotations(d, h.sequencer, h.cfg.Erasure.RotateEvery)
+	h.rotations = newRotations(d, h.sequencer, h.cfg.Erasure)
 	h.prover = ledger.NewProver(d.Store)
 	guardian := d.Guardian
 	if guardian == nil {
@@ -336,6 +336,10 @@ func (h *Hub) Serve(ctx context.Context) error {
 		failed <- h.http.Serve(h.httpListener)
 	}()
 	h.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("grpc", h.GRPCAddr()), slog.String("http", h.HTTPAddr()))
+	rotation, stopRotating := context.WithCancel(ctx)
+	rotated := make(chan struct{})
+	go func() { defer close(rotated); h.rotating(rotation) }()
+	defer func() { stopRotating(); <-rotated }()
 	every, second := time.NewTicker(tick), time.NewTicker(time.Second)
 	defer every.Stop()
 	defer second.Stop()
@@ -364,7 +368,7 @@ func (h *Hub) Serve(ctx context.Context) error {
 }
 
 // Tend does what time brings: it closes the days whose watermark has passed,
-// publishes them and what is live, ends consents that have run out, and rotates keys. Serve calls it every
+// publishes them and what is live, and ends consents that have run out. Serve calls it every
 // tick; a hub whose clock follows data is tended by whoever moves the clock.
 // Safe for concurrent use; what is already done is not done again. Over a ledger
 // that can no longer be trusted it does nothing: budget would be spent on a release
@@ -389,11 +393,36 @@ func (h *Hub) Tend(ctx context.Context) error {
 	if expiring != nil {
 		expiring = fmt.Errorf("ending consents: %w", expiring)
 	}
-	var rotating error
-	for _, r := range h.rotations {
-		rotating = errors.Join(rotating, r.tend(ctx))
+	return errors.Join(closing, live, expiring) // a day that will not close keeps nobody's consent alive
+}
+
+// Rotate does one step of what is due of the rotation of keys. Serve does so every tick, beside
+// everything else: looking through what is stored takes time. Safe for concurrent use.
+func (h *Hub) Rotate(ctx context.Context) error {
+	if err := h.sequencer.Failure(); err != nil {
+		return err
 	}
-	return errors.Join(closing, live, expiring, rotating) // a day that will not close keeps nobody's consent alive
+	var errs []error
+	for _, r := range h.rotations {
+		errs = append(errs, r.tend(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// rotating rotates until ctx ends.
+func (h *Hub) rotating(ctx context.Context) {
+	every := time.NewTicker(tick)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+			if err := h.Rotate(ctx); err != nil && ctx.Err() == nil {
+				h.log.LogAttrs(ctx, slog.LevelError, "rotating keys", slog.String("cause", err.Error()))
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // mapIfDue writes a map head if one is due by the hub's clock.

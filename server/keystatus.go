@@ -29,17 +29,17 @@ func (r *registryService) GetKeyStatus(ctx context.Context, _ *wattveilv1.GetKey
 // RotateKeys rotates all keys that wrap what is stored, one after the other, or finishes
 // rotations that are under way, and tells how far it is. What it has done stays done when
 // its caller goes.
-func (r *registryService) RotateKeys(_ *wattveilv1.RotateKeysRequest, stream grpc.ServerStreamingServer[wattveilv1.RotateKeysResponse]) error {
+func (r *registryService) RotateKeys(req *wattveilv1.RotateKeysRequest, stream grpc.ServerStreamingServer[wattveilv1.RotateKeysResponse]) error {
 	for _, rotation := range r.rotations {
 		answer := &wattveilv1.RotateKeysResponse{Name: rotation.key}
-		version, err := rotation.run(stream.Context(), func(seen, old int) {
+		version, retires, err := rotation.run(stream.Context(), req.GetRetireNow(), func(seen, old int) {
 			answer.Seen, answer.Old = uint64(seen), uint64(old)
 			_ = stream.Send(answer) // whoever has gone is noticed by the context
 		})
 		if err != nil {
 			return err
 		}
-		answer.Version = version
+		answer.Version, answer.RetiresAt = version, retires
 		if err := stream.Send(answer); err != nil {
 			return err
 		}

@@ -195,6 +195,7 @@ type fragile struct {
 	away    atomic.Bool
 	wrapped func()                  // run after every Wrap
 	cut     func(step string) error // what a step of a rotation says after its effect
+	retired int                     // how often versions were destroyed
 }
 
 func (f *fragile) breakWith(fn func()) { f.failure.Store(&fn) }
@@ -260,6 +261,7 @@ func (f *fragile) Rewrap(ctx context.Context, key string, items []seal.Item) ([]
 }
 
 func (f *fragile) RetireVersions(ctx context.Context, key string, oldest uint64) error {
+	f.retired++
 	return f.after("retired", f.KeyService.RetireVersions(ctx, key, oldest))
 }
 

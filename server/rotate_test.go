@@ -38,11 +38,15 @@ func (w *town) keyStatus() *wattveilv1.GetKeyStatusResponse {
 	return got
 }
 
-// tended lets the hub do what is due, twice: what one step begins the next one ends.
-func (w *town) tended() {
+// rotated lets the hub rotate as far as is due, and then once more when the older versions
+// are to go.
+func (w *town) rotated() {
 	w.t.Helper()
-	ok(w.t, w.hub.Tend(w.t.Context()))
-	ok(w.t, w.hub.Tend(w.t.Context()))
+	for range 2 {
+		ok(w.t, w.hub.Rotate(w.t.Context()))
+	}
+	w.clock.add(defaultGrace)
+	ok(w.t, w.hub.Rotate(w.t.Context()))
 }
 
 // Seven days after the last rotation the keys rotate by themselves: what was sealed before
@@ -53,7 +57,7 @@ func TestKeysRotateWhenDue(t *testing.T) {
 	onStores(t, func(t *testing.T, url string) {
 		w := newTown(t, url)
 		w.keep(batch("b-1", series(home, yesterday, 7)))
-		w.tended()
+		ok(t, w.hub.Rotate(t.Context()))
 		for _, k := range w.keyStatus().GetKeys() {
 			due := map[string]int64{keyguard.HouseholdKey: k.GetRotatedAt() + 7*86400}[k.GetName()]
 			if k.GetOldestVersion() != 1 || k.GetNewestVersion() != 1 || k.GetOld() != 0 || k.GetStored() == 0 || k.GetDueAt() != due {
@@ -61,7 +65,13 @@ func TestKeysRotateWhenDue(t *testing.T) {
 			}
 		}
 		w.clock.add(7*24*time.Hour + time.Second)
-		w.tended()
+		for range 3 { // rotated, wrapped anew, and then nothing until backups have had their time
+			ok(t, w.hub.Rotate(t.Context()))
+		}
+		if k := w.keyStatus().GetKeys()[0]; k.GetOldestVersion() != 1 || k.GetNewestVersion() != 2 || k.GetOld() != 0 || k.GetRetiresAt() != w.clock.now().Add(defaultGrace).Unix() {
+			t.Errorf("before any backup can hold what is wrapped anew: %v", k)
+		}
+		w.rotated()
 		for name, version := range w.versions() {
 			if version != 2 {
 				t.Errorf("%s is wrapped under version %d", name, version)
@@ -75,7 +85,7 @@ func TestKeysRotateWhenDue(t *testing.T) {
 			t.Errorf("read %v", got)
 		}
 		w.moveIn(w.clock.now(), empty)
-		w.tended()
+		w.rotated()
 		if n := len(w.versions()); n != 4 || w.keyStatus().GetKeys()[0].GetNewestVersion() != 2 {
 			t.Errorf("%d households; %v", n, w.keyStatus())
 		}
@@ -87,8 +97,8 @@ func TestKeysRotateWhenDue(t *testing.T) {
 				said++
 			}
 		}
-		if said != 3 { // seen 1, rotated to 2, retired what is older
-			t.Errorf("%d records of the key's versions, want 3", said)
+		if said != 4 { // seen 1, rotated to 2, retiring and retired what is older
+			t.Errorf("%d records of the key's versions, want 4", said)
 		}
 	})
 }
@@ -96,8 +106,8 @@ func TestKeysRotateWhenDue(t *testing.T) {
 // All keys rotate when the operator says so, the hub's own with them, and it starts again.
 func TestKeysRotateOnDemand(t *testing.T) {
 	w := newTown(t, onSQLite(t))
-	w.tended()
-	stream, err := w.operator.RotateKeys(t.Context(), &wattveilv1.RotateKeysRequest{})
+	w.rotated()
+	stream, err := w.operator.RotateKeys(t.Context(), &wattveilv1.RotateKeysRequest{RetireNow: true})
 	ok(t, err)
 	versions := map[string]uint64{}
 	for {
@@ -126,7 +136,7 @@ func TestARotationIsResumed(t *testing.T) {
 		t.Run(at, func(t *testing.T) {
 			w := newTown(t, onSQLite(t))
 			w.keep(batch("b-1", series(home, yesterday, 7)))
-			w.tended()
+			w.rotated()
 			cut := errors.New("cut")
 			w.keys.cut = func(step string) error {
 				if step == at {
@@ -134,17 +144,18 @@ func TestARotationIsResumed(t *testing.T) {
 				}
 				return nil
 			}
-			stream, err := w.operator.RotateKeys(t.Context(), &wattveilv1.RotateKeysRequest{})
+			stream, err := w.operator.RotateKeys(t.Context(), &wattveilv1.RotateKeysRequest{RetireNow: true})
 			ok(t, err)
 			for err == nil {
 				_, err = stream.Recv()
 			}
 			refused(t, err, codes.Internal, "internal")
 			w.keys.cut = nil
+			destroyed := w.keys.retired
 			if at != "rotated" { // which nobody knows of yet
 				w.restart()
 			}
-			w.tended()
+			w.rotated()
 			status := w.keyStatus().GetKeys()[0]
 			if at == "rotated" {
 				if status.GetNewestVersion() != 2 {
@@ -153,6 +164,9 @@ func TestARotationIsResumed(t *testing.T) {
 			}
 			if status.GetOldestVersion() != status.GetNewestVersion() || status.GetOld() != 0 || status.GetNewestVersion() != 2 {
 				t.Errorf("not finished: %v", status)
+			}
+			if w.keys.retired == destroyed {
+				t.Error("it is on record that older versions are destroyed, by an attempt that failed")
 			}
 			c, _ := w.signIn(w.homes[home])
 			if got := w.own(c, home, yesterday, morning); got[yesterday.Unix()] != 7 {
@@ -166,11 +180,11 @@ func TestARotationIsResumed(t *testing.T) {
 // is wrapped anew. It would catch a household whose key was destroyed before it had one.
 func TestMovingInWhileKeysRotate(t *testing.T) {
 	w := newTown(t, onSQLite(t))
-	w.tended()
+	w.rotated()
 	var once atomic.Bool
 	w.keys.wrapped = func() {
 		if once.CompareAndSwap(false, true) {
-			_, err := w.hub.rotations[0].run(t.Context(), func(int, int) {})
+			_, _, err := w.hub.rotations[0].run(t.Context(), true, func(int, int) {})
 			ok(t, err)
 		}
 	}
@@ -195,14 +209,14 @@ func TestAnErasureReachesBackups(t *testing.T) {
 	w := newTown(t, onSQLite(t)) // without a journal
 	household := consent.Household(w.homes[home].GetHousehold())
 	w.keep(batch("b-1", series(home, yesterday, 7), series(nextDoor, yesterday, 8)))
-	w.tended()
+	w.rotated()
 	backup := w.backup()
 	before, err := w.store.HouseholdKeys(t.Context(), household)
 	ok(t, err)
 	_, err = w.operator.EraseHousehold(t.Context(), &wattveilv1.EraseHouseholdRequest{Household: string(household), LegalBasis: "gdpr-17-1-b"})
 	ok(t, err)
 	w.clock.add(7*24*time.Hour + time.Second)
-	w.tended()
+	w.rotated()
 	table, err := w.store.HouseholdSecrets(t.Context(), store.WrappedSecret{}, 1000) // backed up apart, since
 	ok(t, err)
 	w.stop()
@@ -220,6 +234,9 @@ func TestAnErasureReachesBackups(t *testing.T) {
 	if _, err := c.ReadOwnSeries(t.Context(), &wattveilv1.ReadOwnSeriesRequest{From: yesterday.Unix(), Until: morning.Unix()}); err == nil {
 		t.Error("an erased household's readings are read")
 	}
+	if k := w.keyStatus().GetKeys()[0]; k.GetLost() != 3 || k.GetNewestVersion() != 2 {
+		t.Errorf("keys that a restore brought back, and that open nothing: %v", k)
+	}
 	all, err := w.store.HouseholdSecrets(t.Context(), store.WrappedSecret{}, 1000)
 	ok(t, err)
 	for _, s := range table { // the operator restores the newer table
@@ -230,6 +247,16 @@ func TestAnErasureReachesBackups(t *testing.T) {
 			}
 		}
 	}
+	// The one that opens nothing is in nobody's way at the next rotation.
+	ok(t, w.hub.Rotate(t.Context()))
+	w.clock.add(7 * 24 * time.Hour)
+	w.rotated()
+	if k := w.keyStatus().GetKeys()[0]; k.GetLost() != 1 || k.GetOldestVersion() != 3 || k.GetOld() != 0 {
+		t.Errorf("a rotation over a key that opens nothing: %v", k)
+	}
+	if !strings.Contains(string(w.log.bytes()), "restore their table from a newer backup") {
+		t.Error("the log does not say that a key opens nothing")
+	}
 	c, _ = w.signIn(w.homes[nextDoor])
 	if got := w.own(c, nextDoor, yesterday, morning); got[yesterday.Unix()] != 8 {
 		t.Errorf("a neighbour reads %v", got)
@@ -239,7 +266,7 @@ func TestAnErasureReachesBackups(t *testing.T) {
 // A key service that is away leaves the rotation where it is; it goes on when it is back.
 func TestRotationWithoutKeyService(t *testing.T) {
 	w := newTown(t, onSQLite(t))
-	w.tended()
+	w.rotated()
 	w.keys.away.Store(true)
 	if state := w.keyStatus().GetState(); state != "unreachable" {
 		t.Errorf("the key service is %s", state)
@@ -249,7 +276,7 @@ func TestRotationWithoutKeyService(t *testing.T) {
 		t.Errorf("rotating: %v", err)
 	}
 	w.keys.away.Store(false)
-	w.tended()
+	w.rotated()
 	if k := w.keyStatus().GetKeys()[0]; k.GetOldestVersion() != 2 {
 		t.Errorf("when it is back: %v", k)
 	}

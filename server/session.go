@@ -81,7 +81,7 @@ func (s *sessionService) GetHousehold(ctx context.Context, _ *wattveilv1.GetHous
 		return nil, err
 	}
 	resp := &wattveilv1.GetHouseholdResponse{Household: string(h), Erasure: &wattveilv1.ErasureTerms{
-		KeysSeconds:    int64((s.erasure.RotateEvery + s.erasure.KeyBackupRetention) / time.Second),
+		KeysSeconds:    int64((s.erasure.RotateEvery + s.erasure.RetireAfter + s.erasure.KeyBackupRetention) / time.Second),
 		BackupsSeconds: int64(s.erasure.BackupRetention / time.Second),
 	}}
 	for _, o := range occupancies {

@@ -27,6 +27,8 @@ type keyReport struct {
 	Due     string `json:"due_at"`
 	Stored  uint64 `json:"stored"`
 	Old     uint64 `json:"old"`
+	Lost    uint64 `json:"lost"`
+	Retires string `json:"retires_at,omitempty"`
 }
 
 func keysStatusCommand() *cobra.Command {
@@ -53,11 +55,20 @@ func keysStatusCommand() *cobra.Command {
 			for _, k := range got.GetKeys() {
 				r := keyReport{
 					k.GetName(), k.GetOldestVersion(), k.GetNewestVersion(), time.Unix(k.GetRotatedAt(), 0).UTC().Format(time.RFC3339),
-					time.Unix(k.GetDueAt(), 0).UTC().Format(time.RFC3339), k.GetStored(), k.GetOld(),
+					time.Unix(k.GetDueAt(), 0).UTC().Format(time.RFC3339), k.GetStored(), k.GetOld(), k.GetLost(), "",
+				}
+				if k.GetDueAt() == 0 {
+					r.Due = "on demand"
+				}
+				if k.GetRetiresAt() > 0 {
+					r.Retires = time.Unix(k.GetRetiresAt(), 0).UTC().Format(time.RFC3339)
 				}
 				reports = append(reports, r)
-				fmt.Fprintf(&text, "%s: version %d, opens from %d on; rotated %s, due %s; wraps %d, of which %d under an older version\n",
-					r.Name, r.Newest, r.Oldest, r.Rotated, r.Due, r.Stored, r.Old)
+				fmt.Fprintf(&text, "%s: version %d, opens from %d on; rotated %s, due %s; wraps %d, of which %d under an older version and %d that open no more\n",
+					r.Name, r.Newest, r.Oldest, r.Rotated, r.Due, r.Stored, r.Old, r.Lost)
+				if r.Retires != "" {
+					fmt.Fprintf(&text, "  older versions are destroyed at %s\n", r.Retires)
+				}
 			}
 			if asJSON(cmd) {
 				err = printJSON(cmd, map[string]any{"state": got.GetState(), "keys": reports})
@@ -76,12 +87,14 @@ func keysStatusCommand() *cobra.Command {
 
 func keysRotateCommand() *cobra.Command {
 	var hub hubFlags
+	var now bool
 	cmd := &cobra.Command{
 		Use:   "rotate --hub ADDR",
 		Short: "Rotate the keys that wrap what is stored, now",
-		Long: "Give each key that wraps what is stored a new version, wrap everything anew, and destroy the older versions; a hub does so by\n" +
+		Long: "Give each key that wraps what is stored a new version and wrap everything anew; the hub destroys the older versions when\n" +
+			"backups have had time to take in what is new, by erasure.retire_after, or at once with --retire-now. A hub does all of it by\n" +
 			"itself when it is due. Nothing stops meanwhile. A rotation that was interrupted is finished, by this command or by the hub.\n" +
-			"Back up the key service and the table household_keys afterwards: older backups of the table open nothing any more.",
+			"Back up the table household_keys in between: older backups of it open nothing any more once the versions are destroyed.",
 		Example: "  wattveil keys rotate --hub hub.example:7443 --cert operator.pem --key operator.key --ca ca.pem",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -99,11 +112,11 @@ func keysRotateCommand() *cobra.Command {
 			for _, k := range status.GetKeys() {
 				stored[k.GetName()] = int64(k.GetStored())
 			}
-			stream, err := client.RotateKeys(cmd.Context(), &wattveilv1.RotateKeysRequest{})
+			stream, err := client.RotateKeys(cmd.Context(), &wattveilv1.RotateKeysRequest{RetireNow: now})
 			if err != nil {
 				return fmt.Errorf("rotating: %w", err)
 			}
-			versions := map[string]uint64{}
+			versions, retires := map[string]uint64{}, map[string]int64{}
 			var bar progress
 			name, seen := "", uint64(0)
 			for {
@@ -121,15 +134,19 @@ func keysRotateCommand() *cobra.Command {
 				bar.add(int(got.GetSeen() - seen))
 				seen = got.GetSeen()
 				if got.GetVersion() > 0 {
-					versions[name] = got.GetVersion()
+					versions[name], retires[name] = got.GetVersion(), got.GetRetiresAt()
 				}
 			}
 			bar.finish()
 			if asJSON(cmd) {
-				return printJSON(cmd, map[string]any{"versions": versions})
+				return printJSON(cmd, map[string]any{"versions": versions, "retires_at": retires})
 			}
 			for _, k := range status.GetKeys() {
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: version %d; nothing older opens\n", k.GetName(), versions[k.GetName()]); err != nil {
+				then := "nothing older opens"
+				if at := retires[k.GetName()]; at > 0 {
+					then = "older versions are destroyed at " + time.Unix(at, 0).UTC().Format(time.RFC3339) + ": back up what is wrapped anew before"
+				}
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: version %d; %s\n", k.GetName(), versions[k.GetName()], then); err != nil {
 					return err
 				}
 			}
@@ -137,6 +154,7 @@ func keysRotateCommand() *cobra.Command {
 		},
 	}
 	hub.add(cmd, "the operator's", "key")
+	cmd.Flags().BoolVar(&now, "retire-now", false, "destroy the older versions at once, before any backup holds what is wrapped anew")
 	return cmd
 }
 

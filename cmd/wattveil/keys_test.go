@@ -48,7 +48,14 @@ func TestKeysCommands(t *testing.T) {
 	if k := status.Keys[0]; k.Name != "households" || k.Newest != 1 || k.Stored != 2 || k.Old != 0 {
 		t.Errorf("at first: %+v", k)
 	}
-	if code, out := as("operator", "keys", "rotate"); code != 0 || !strings.Contains(out, "households: version 2; nothing older opens") {
+	if code, out := as("operator", "keys", "rotate"); code != 0 || !strings.Contains(out, "households: version 2; older versions are destroyed at 2") {
+		t.Errorf("rotating: exit code %d: %s", code, out)
+	}
+	look()
+	if k := status.Keys[0]; k.Oldest != 1 || k.Newest != 2 || k.Old != 0 || k.Retires == "" {
+		t.Errorf("between rotation and destruction: %+v", k)
+	}
+	if code, out := as("operator", "keys", "rotate", "--retire-now"); code != 0 || !strings.Contains(out, "households: version 2; nothing older opens") {
 		t.Errorf("rotating: exit code %d: %s", code, out)
 	}
 	look()

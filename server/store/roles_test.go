@@ -394,7 +394,9 @@ func TestKeyguardRole(t *testing.T) {
 	if n, err := s.RewrapHouseholdSecrets(ctx, page, [][]byte{[]byte("anew")}); err != nil || n != 1 {
 		t.Errorf("wrapped %d keys anew: %v", n, err)
 	}
-	must(t, s.BeginRetiring(ctx, "households", 2, 6))
+	must(t, s.Transact(ctx, func(ctx context.Context, tx *store.Tx) error {
+		return tx.BeginRetiring(ctx, "households", 2, 6)
+	}))
 	must(t, lockHead(ctx, s))
 	calls{
 		"reading blocks": readBlocks, "reading the spool": readSpool, "reading spool keys": readSpoolKeys, "reading a window's private key": readWindowKey,

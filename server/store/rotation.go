@@ -33,17 +33,18 @@ func (t *Tx) PutRotation(ctx context.Context, key string, version uint64, at int
 	return doing("storing a rotation", err)
 }
 
-// BeginRetiring refuses, from its return on, households whose keys are wrapped under an
+// BeginRetiring refuses, from its commit on, households whose keys are wrapped under an
 // older version than one of a named key: what is stored by then is all that there will
 // be. ErrNotFound for a version that is not written down.
-func (s *Store) BeginRetiring(ctx context.Context, key string, version uint64, at int64) error {
-	return s.register(ctx, func(ctx context.Context, tx *Tx) error {
-		there, err := execOne(ctx, tx.sql, `UPDATE key_rotations SET retiring_s = coalesce(retiring_s, $3) WHERE name = $1 AND version = $2`, key, version, at)
-		if err == nil && !there {
-			err = ErrNotFound
-		}
-		return doing("storing a rotation", err)
-	})
+func (t *Tx) BeginRetiring(ctx context.Context, key string, version uint64, at int64) error {
+	if err := t.lock(ctx, t.sql, lockRegistry); err != nil {
+		return fmt.Errorf("locking the registry: %w", err)
+	}
+	there, err := execOne(ctx, t.sql, `UPDATE key_rotations SET retiring_s = coalesce(retiring_s, $3) WHERE name = $1 AND version = $2`, key, version, at)
+	if err == nil && !there {
+		err = ErrNotFound
+	}
+	return doing("storing a rotation", err)
 }
 
 // ErrKeyRetired says that a secret was wrapped under a version that is being destroyed:
@@ -53,14 +54,20 @@ var ErrKeyRetired = errors.New("store: wrapped under a version of its key that i
 // mustBeWrappedAnew returns nil if the households' keys are wrapped under a version that
 // stays. The caller holds the registry's lock.
 func (t *Tx) mustBeWrappedAnew(ctx context.Context, hs []NewHousehold) error {
-	var least uint64
-	err := t.sql.QueryRowContext(ctx, `SELECT coalesce(max(version), 0) FROM key_rotations WHERE name = $1 AND retiring_s IS NOT NULL`, keyguard.HouseholdKey).Scan(&least)
+	least, err := t.leastVersion(ctx, keyguard.HouseholdKey)
 	for i := range hs {
 		if err == nil && hs[i].KeyVersion < least {
 			err = ErrKeyRetired
 		}
 	}
 	return err
+}
+
+// leastVersion returns the oldest version of a named key that what is stored from now on
+// may be wrapped under. The caller holds the registry's lock.
+func (t *Tx) leastVersion(ctx context.Context, key string) (least uint64, err error) {
+	err = t.sql.QueryRowContext(ctx, `SELECT coalesce(max(version), 0) FROM key_rotations WHERE name = $1 AND retiring_s IS NOT NULL`, key).Scan(&least)
+	return least, err
 }
 
 // RetireRotation writes down that all versions of a named key that are older than one are

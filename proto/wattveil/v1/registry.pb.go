@@ -1328,7 +1328,12 @@ type KeyStatus struct {
 	// How many secrets are stored under the key.
 	Stored uint64 `protobuf:"varint,6,opt,name=stored,proto3" json:"stored,omitempty"`
 	// How many of them are still wrapped under an older version.
-	Old           uint64 `protobuf:"varint,7,opt,name=old,proto3" json:"old,omitempty"`
+	Old uint64 `protobuf:"varint,7,opt,name=old,proto3" json:"old,omitempty"`
+	// How many are wrapped under a version that is destroyed: they open nothing.
+	Lost uint64 `protobuf:"varint,8,opt,name=lost,proto3" json:"lost,omitempty"`
+	// When the older versions are destroyed; 0 if there are none, or something is
+	// still to be wrapped anew.
+	RetiresAt     int64 `protobuf:"varint,9,opt,name=retires_at,json=retiresAt,proto3" json:"retires_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1412,9 +1417,26 @@ func (x *KeyStatus) GetOld() uint64 {
 	return 0
 }
 
-// RotateKeysRequest is empty.
+func (x *KeyStatus) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *KeyStatus) GetRetiresAt() int64 {
+	if x != nil {
+		return x.RetiresAt
+	}
+	return 0
+}
+
+// RotateKeysRequest says how.
 type RotateKeysRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Destroy the older versions at once, before any backup can hold what is wrapped
+	// anew.
+	RetireNow     bool `protobuf:"varint,1,opt,name=retire_now,json=retireNow,proto3" json:"retire_now,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1449,6 +1471,13 @@ func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
 	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{27}
 }
 
+func (x *RotateKeysRequest) GetRetireNow() bool {
+	if x != nil {
+		return x.RetireNow
+	}
+	return false
+}
+
 // RotateKeysResponse says how far a rotation is.
 type RotateKeysResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1458,8 +1487,10 @@ type RotateKeysResponse struct {
 	Seen uint64 `protobuf:"varint,2,opt,name=seen,proto3" json:"seen,omitempty"`
 	// How many of them were wrapped anew.
 	Old uint64 `protobuf:"varint,3,opt,name=old,proto3" json:"old,omitempty"`
-	// The key's version now; 0 until its rotation is finished.
-	Version       uint64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	// The key's version now; 0 until everything is wrapped anew.
+	Version uint64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	// When its older versions are destroyed, Unix seconds UTC; 0 if they are.
+	RetiresAt     int64 `protobuf:"varint,5,opt,name=retires_at,json=retiresAt,proto3" json:"retires_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1518,6 +1549,13 @@ func (x *RotateKeysResponse) GetOld() uint64 {
 func (x *RotateKeysResponse) GetVersion() uint64 {
 	if x != nil {
 		return x.Version
+	}
+	return 0
+}
+
+func (x *RotateKeysResponse) GetRetiresAt() int64 {
+	if x != nil {
+		return x.RetiresAt
 	}
 	return 0
 }
@@ -1598,7 +1636,7 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"\x13GetKeyStatusRequest\"X\n" +
 	"\x14GetKeyStatusResponse\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12*\n" +
-	"\x04keys\x18\x02 \x03(\v2\x16.wattveil.v1.KeyStatusR\x04keys\"\xcd\x01\n" +
+	"\x04keys\x18\x02 \x03(\v2\x16.wattveil.v1.KeyStatusR\x04keys\"\x80\x02\n" +
 	"\tKeyStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x0eoldest_version\x18\x02 \x01(\x04R\roldestVersion\x12%\n" +
@@ -1607,13 +1645,20 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"rotated_at\x18\x04 \x01(\x03R\trotatedAt\x12\x15\n" +
 	"\x06due_at\x18\x05 \x01(\x03R\x05dueAt\x12\x16\n" +
 	"\x06stored\x18\x06 \x01(\x04R\x06stored\x12\x10\n" +
-	"\x03old\x18\a \x01(\x04R\x03old\"\x13\n" +
-	"\x11RotateKeysRequest\"h\n" +
+	"\x03old\x18\a \x01(\x04R\x03old\x12\x12\n" +
+	"\x04lost\x18\b \x01(\x04R\x04lost\x12\x1d\n" +
+	"\n" +
+	"retires_at\x18\t \x01(\x03R\tretiresAt\"2\n" +
+	"\x11RotateKeysRequest\x12\x1d\n" +
+	"\n" +
+	"retire_now\x18\x01 \x01(\bR\tretireNow\"\x87\x01\n" +
 	"\x12RotateKeysResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04seen\x18\x02 \x01(\x04R\x04seen\x12\x10\n" +
 	"\x03old\x18\x03 \x01(\x04R\x03old\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\x04R\aversion2\xcc\a\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\x12\x1d\n" +
+	"\n" +
+	"retires_at\x18\x05 \x01(\x03R\tretiresAt2\xcc\a\n" +
 	"\x0fRegistryService\x12S\n" +
 	"\fPutUtilities\x12 .wattveil.v1.PutUtilitiesRequest\x1a!.wattveil.v1.PutUtilitiesResponse\x12S\n" +
 	"\fPutGridNodes\x12 .wattveil.v1.PutGridNodesRequest\x1a!.wattveil.v1.PutGridNodesResponse\x12V\n" +
