@@ -73,10 +73,11 @@ func openErasures(path string) (_ *erasureJournal, err error) {
 			_ = f.Close()
 		}
 	}()
-	for late := time.Now().Add(journalPatience); ; time.Sleep(journalPatience / 100) { //nolint:forbidigo // the one before us ends in real time
-		if err = tryLock(f); err == nil || time.Now().After(late) { //nolint:forbidigo // as above
+	for range 100 { // the one before us may be ending
+		if err = tryLock(f); err == nil {
 			break
 		}
+		time.Sleep(journalPatience / 100)
 	}
 	if err != nil {
 		return nil, errJournalInUse
