@@ -232,8 +232,9 @@ func TestTheRegisterDecidesWhoCounts(t *testing.T) {
 	}
 }
 
-// A window with more households than are held at once gives the same sums, and
-// counts nobody twice, whatever the shares.
+// A window with more households than are held at once, and a register with more than are
+// read at once, give the same sums, and count nobody twice, whatever the shares. It would
+// catch a household that falls between two parts.
 func TestSharesOfALargeWindowAddUp(t *testing.T) {
 	w := newWorld(t, wide())
 	w.open(t, today)
@@ -256,6 +257,14 @@ func TestSharesOfALargeWindowAddUp(t *testing.T) {
 		if err != nil || !maps.EqualFunc(got, whole, func(a, b []int64) bool { return slices.Equal(a, b) }) {
 			t.Errorf("%d households at once: other sums, %v", n, err)
 		}
+		for _, registered := range []int{3, 12, 24} {
+			w.engine.RegisterAtOnce(registered)
+			got, err := w.raw(t, today)
+			if err != nil || !maps.EqualFunc(got, whole, func(a, b []int64) bool { return slices.Equal(a, b) }) {
+				t.Errorf("%d households at once, %d of the register: other sums, %v", n, registered, err)
+			}
+		}
+		w.engine.RegisterAtOnce(25)
 	}
 }
 

@@ -53,13 +53,18 @@ type Engine[T Tx] struct {
 
 	live map[meter.Day]*liveDay
 
-	seed   maphash.Seed
-	atOnce int // households whose contributions are in memory together
+	seed       maphash.Seed
+	atOnce     int // households whose contributions are in memory together
+	registered int // households of the register that are
 }
 
 // householdsAtOnce bounds the memory of a closing: their contributions take
 // about 1 KiB for every series of 96 intervals.
 const householdsAtOnce = 1 << 18
+
+// registeredAtOnce bounds the memory of a closing further: a household of the register
+// takes some 250 bytes.
+const registeredAtOnce = 1 << 20
 
 // NewEngine returns an engine.
 func NewEngine[T Tx](c Config[T]) *Engine[T] {
@@ -74,6 +79,7 @@ func NewEngine[T Tx](c Config[T]) *Engine[T] {
 		live:       make(map[meter.Day]*liveDay),
 		seed:       maphash.MakeSeed(),
 		atOnce:     householdsAtOnce,
+		registered: registeredAtOnce,
 	}
 }
 

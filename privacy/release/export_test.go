@@ -46,6 +46,9 @@ func (e *Engine[T]) Raw(ctx context.Context, day meter.Day) (map[string]map[stri
 // HoldAtOnce sets how many households a closing holds in memory.
 func (e *Engine[T]) HoldAtOnce(households int) { e.atOnce = households }
 
+// RegisterAtOnce sets how many households of the register a closing holds in memory.
+func (e *Engine[T]) RegisterAtOnce(households int) { e.registered = households }
+
 // Sums are those of one release.
 type Sums struct{ s *sums }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -195,7 +196,7 @@ func (e *Engine[T]) openLive(ctx context.Context, w Window, products []Product, 
 			t.sums = append(t.sums, s)
 		}
 	}
-	l.in.register, err = e.where(ctx, l.in.tracks)
+	l.in.register, err = e.where(ctx, l.in.tracks, l.in.mine, math.MaxInt)
 	return l, err
 }
 

@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"slices"
 
 	"github.com/wattveil/wattveil/consent"
@@ -10,8 +11,8 @@ import (
 )
 
 // register says where households count in the tracks of a closing, and in how many
-// records they are named. It is all that a closing keeps of every household: some 50
-// bytes, whatever the tree and the tracks.
+// records they are named. It is all that a closing keeps of a household, whatever the tree
+// and the tracks; of more households than it may hold it takes a part at a time.
 type register struct {
 	of       map[key]uint32
 	like     []resident // households that count at the same places share one
@@ -42,8 +43,9 @@ type resident struct {
 
 // where reads the register. A household counts where it lived last in the days of a
 // track, and in every track whose days it lived in; its contributions of a day are its
-// own, whoever lives there now.
-func (e *Engine[T]) where(ctx context.Context, tracks []*track) (*register, error) {
+// own, whoever lives there now. Of the others than mine it takes none, and of more than so
+// many it is errManyHouseholds.
+func (e *Engine[T]) where(ctx context.Context, tracks []*track, mine func(consent.Household) bool, most int) (*register, error) {
 	r := &register{of: map[key]uint32{}, named: &named{}, like: []resident{{make([]Place, len(tracks)), make([]bool, len(tracks))}}}
 	type days struct{ first, last meter.Day }
 	spans := map[days][]int{} // tracks of each
@@ -62,6 +64,9 @@ func (e *Engine[T]) where(ctx context.Context, tracks []*track) (*register, erro
 		}
 		steps := map[step]uint32{}
 		err := e.Store.HouseholdPlaces(ctx, span.first, span.last, func(h consent.Household, p Place) {
+			if !mine(h) || len(r.of) > most {
+				return
+			}
 			k := keyOf(h)
 			was := r.of[k]
 			is, known := steps[step{was, p}]
@@ -74,9 +79,16 @@ func (e *Engine[T]) where(ctx context.Context, tracks []*track) (*register, erro
 		if err != nil {
 			return nil, reading("households", err)
 		}
+		if len(r.of) > most {
+			return nil, errManyHouseholds
+		}
 	}
 	return r, nil
 }
+
+// errManyHouseholds says that a part of the register holds more households than may be in
+// memory together.
+var errManyHouseholds = errors.New("release: more households than are held at once")
 
 // alike adds those who count as others do, and at a place in some more tracks.
 func (r *register) alike(as uint32, tracks []int, at Place) uint32 {

@@ -3,8 +3,10 @@ package release
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"slices"
 
 	"github.com/wattveil/wattveil/consent"
@@ -20,6 +22,15 @@ type inputs struct {
 	keys     map[seal.WriterID]seal.SpoolKey
 	sets     []openSet
 	damaged  []seal.RunningID // sets that do not open
+
+	// The register is that of one part of all households, by their hashes.
+	part, parts uint64
+	hash        func(consent.Household) uint64
+}
+
+// mine reports whether a household is in the part at hand.
+func (in *inputs) mine(h consent.Household) bool {
+	return in.parts <= 1 || in.hash(h)%in.parts == in.part
 }
 
 // openSet is a set of running sums that an earlier closing left.
@@ -31,7 +42,7 @@ type openSet struct {
 // inputs opens the keys of the spool and of running sums, tries whether every record
 // opens, and reads the register.
 func (e *Engine[T]) inputs(ctx context.Context, w Window, s schedule) (*inputs, error) {
-	in := &inputs{window: w}
+	in := &inputs{window: w, hash: func(h consent.Household) uint64 { return maphash.String(e.seed, string(h)) >> 32 }}
 	private, err := e.open(ctx, w)
 	if err != nil {
 		return nil, err
@@ -46,7 +57,11 @@ func (e *Engine[T]) inputs(ctx context.Context, w Window, s schedule) (*inputs, 
 	if in.tracks, err = e.tracks(w.Day, s, running); err != nil {
 		return nil, err
 	}
-	return in, e.prepare(ctx, in)
+	for in.parts = 1; ; in.parts *= 2 {
+		if err = e.prepare(ctx, in, e.registered); !errors.Is(err, errManyHouseholds) {
+			return in, err
+		}
+	}
 }
 
 func (e *Engine[T]) openSpoolKeys(ctx context.Context, in *inputs, private seal.PrivateKey) error {
@@ -131,15 +146,15 @@ func forget(spooled []seal.Spooled) {
 	}
 }
 
-// prepare reads the register while every record of spool and sets is opened. Whichever
-// fails first stops the other, and says why.
-func (e *Engine[T]) prepare(ctx context.Context, in *inputs) error {
+// prepare reads a part of the register while every record of spool and sets is opened.
+// Whichever fails first stops the other, and says why.
+func (e *Engine[T]) prepare(ctx context.Context, in *inputs, most int) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	read := make(chan bool, 1)
 	go func() {
 		var err error
-		if in.register, err = e.where(ctx, in.tracks); err != nil {
+		if in.register, err = e.where(ctx, in.tracks, in.mine, most); err != nil {
 			stop(err)
 		}
 		read <- err == nil
@@ -156,13 +171,13 @@ func (e *Engine[T]) prepare(ctx context.Context, in *inputs) error {
 }
 
 // rehearse opens every record, keeps nothing, and counts how many records name each
-// household.
+// household of the part.
 func (e *Engine[T]) rehearse(ctx context.Context, in *inputs) (*named, error) {
 	n := &named{records: map[key]uint8{}}
 	err := e.records(ctx, in, func(spooled []seal.Spooled) error {
 		var last consent.Household
 		for _, s := range spooled {
-			if s.Household != last { // one that is named again later on counts for two: it is held
+			if s.Household != last && in.mine(s.Household) { // one that is named again later on counts for two: it is held
 				n.add(s.Household)
 			}
 			last = s.Household
@@ -174,7 +189,9 @@ func (e *Engine[T]) rehearse(ctx context.Context, in *inputs) (*named, error) {
 		return nil, err
 	}
 	err = e.runningRecords(ctx, in, func(household consent.Household, states []state) {
-		n.add(household)
+		if in.mine(household) {
+			n.add(household)
+		}
 		for _, s := range states {
 			s.clear()
 		}
@@ -204,12 +221,29 @@ func (e *Engine[T]) each(ctx context.Context, in *inputs, yield func(consent.Hou
 	return f.conflicts, err
 }
 
-// eachHome calls yield once with every resident that brings anything.
+// eachHome calls yield once with every resident that brings anything, one part of the
+// register after the other.
+func (e *Engine[T]) eachHome(ctx context.Context, in *inputs, yield func(consent.Household, *resident, *home) error) error {
+	for part := range max(1, in.parts) {
+		if in.part != part {
+			in.part = part
+			if err := e.prepare(ctx, in, math.MaxInt); err != nil {
+				return err
+			}
+		}
+		if err := e.eachOfPart(ctx, in, yield); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachOfPart calls yield once with every resident of a part that brings anything.
 //
 // The records of a household may lie anywhere. One that is in a single record is
 // done with it; the others are held until all is read, and where these are more than
 // atOnce, all is read once for each share of them.
-func (e *Engine[T]) eachHome(ctx context.Context, in *inputs, yield func(consent.Household, *resident, *home) error) error {
+func (e *Engine[T]) eachOfPart(ctx context.Context, in *inputs, yield func(consent.Household, *resident, *home) error) error {
 	shares := uint64(max(1, (in.register.held()+e.atOnce-1)/e.atOnce))
 	for share := range shares {
 		p := &pass{in: in, first: share == 0, held: map[consent.Household]*home{}, yield: yield}
