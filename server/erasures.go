@@ -209,8 +209,9 @@ func (h *Hub) replayErasures(ctx context.Context, e *eraser) error {
 // ones are from before there was a journal.
 const finishedBasis = "continued"
 
-// openJournal opens the journal that the configuration names, or says that there is none.
-func (h *Hub) openJournal(ctx context.Context) error {
+// openJournal opens the journal that the configuration names, or says that there is none,
+// or none any more though the ledger is old.
+func (h *Hub) openJournal(ctx context.Context, old bool) error {
 	if h.cfg.Erasure.Journal == "" {
 		h.log.LogAttrs(ctx, slog.LevelWarn, "no journal of erasures: a restored database would open what was erased since its backup")
 		return nil
@@ -225,10 +226,8 @@ func (h *Hub) openJournal(ctx context.Context) error {
 		return fmt.Errorf("opening the journal of erasures: %w", err)
 	}
 	h.erasures = j
-	if errors.Is(absent, fs.ErrNotExist) {
-		if _, err := h.store.Checkpoint(ctx); err == nil {
-			h.log.LogAttrs(ctx, slog.LevelWarn, "the journal of erasures is new and the ledger is not: if the database is a restored one, who was erased since its backup is not known")
-		}
+	if errors.Is(absent, fs.ErrNotExist) && old {
+		h.log.LogAttrs(ctx, slog.LevelWarn, "the journal of erasures is new and the ledger is not: if the database is a restored one, who was erased since its backup is not known")
 	}
 	return h.seedJournal(ctx)
 }

@@ -130,6 +130,7 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 	if err != nil {
 		return fmt.Errorf("reading own verifier key: %w", err)
 	}
+	_, unsigned := d.Store.Checkpoint(ctx) // before this process writes anything
 	demanded, err := h.sequence(ctx, d, signer, verifier)
 	if err != nil {
 		return err
@@ -156,7 +157,7 @@ func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
 		},
 		committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, log: d.Log, stopping: h.stopping, sound: h.sequencer.Failure,
 	}
-	if err := h.openJournal(ctx); err != nil {
+	if err := h.openJournal(ctx, unsigned == nil); err != nil {
 		return err
 	}
 	eraser := &eraser{store: d.Store, sequencer: h.sequencer, journal: h.erasures, clock: d.Clock, random: d.Random}
