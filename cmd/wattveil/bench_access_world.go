@@ -185,9 +185,11 @@ func (w *accessWorld) admit(ctx context.Context, codes []string) error {
 	for worker := range accessSigning {
 		g.Go(func() error {
 			for h := worker; h < len(codes); h += accessSigning {
-				if w.consents[h], err = w.grant(ctx, asking[h%accessParties], h, codes[h], &signing); err != nil {
+				id, err := w.grant(ctx, asking[h%accessParties], h, codes[h], &signing)
+				if err != nil {
 					return err
 				}
+				w.consents[h] = id
 			}
 			return nil
 		})
