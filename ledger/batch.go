@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"slices"
 )
 
 // savepoint is the name under which every proposal of a batch runs.
@@ -47,10 +48,7 @@ func (s *Sequencer[T]) record(ctx context.Context, calls []*call[T]) {
 		b.fail(fmt.Errorf("%w: %w", ErrNotRecorded, err))
 		return
 	}
-	err := s.store.Transact(ctx, b.run)
-	for errors.Is(err, errAgain) {
-		err = s.store.Transact(ctx, b.run)
-	}
+	err := b.commit(ctx)
 	switch {
 	case err == nil:
 		s.edge = b.edge
@@ -72,6 +70,45 @@ func (s *Sequencer[T]) record(ctx context.Context, calls []*call[T]) {
 		return
 	}
 	b.answer(ErrUnsigned)
+}
+
+// commit records what is proposed; where nothing is, it looks at what others have
+// committed.
+func (b *batch[T]) commit(ctx context.Context) error {
+	if !slices.ContainsFunc(b.calls, func(c *call[T]) bool { return c.fn != nil }) {
+		return b.look(ctx)
+	}
+	err := b.s.store.Transact(ctx, b.run)
+	for errors.Is(err, errAgain) {
+		err = b.s.store.Transact(ctx, b.run)
+	}
+	return err
+}
+
+// look reads the committed head, which is to be signed, and makes sure that the leaves
+// it is made of are there and go on from what was signed.
+func (b *batch[T]) look(ctx context.Context) error {
+	head, err := b.s.store.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the head: %w", err)
+	}
+	if err := b.s.checkHead(head); err != nil {
+		return err
+	}
+	if b.edge, err = b.s.edge.at(ctx, b.s.tree, b.s.anchor, head); err != nil {
+		return err
+	}
+	b.results, b.head = make([]result, len(b.calls)), head
+	for i, c := range b.calls {
+		b.results[i] = covering(c.cover)
+	}
+	return nil
+}
+
+// covering is the result of a call that wants size leaves covered.
+func covering(size uint64) (r result) {
+	r.entry.Index = max(size, 1) - 1
+	return r
 }
 
 // errAgain ends a transaction that has to begin again, without a proposal that
@@ -121,7 +158,7 @@ func (b *batch[T]) requestIDs() []string {
 	ids := make([]string, 0, len(b.calls))
 	seen := make(map[string]bool, len(b.calls))
 	for _, c := range b.calls {
-		if !seen[c.requestID] {
+		if c.fn != nil && !seen[c.requestID] {
 			seen[c.requestID] = true
 			ids = append(ids, c.requestID)
 		}
@@ -136,6 +173,10 @@ func (b *batch[T]) propose(ctx context.Context, tx T, auditable bool) error {
 	size, set := b.edge.size(), false
 	for i, c := range b.calls {
 		r := &b.results[i]
+		if c.fn == nil {
+			*r = covering(c.cover)
+			continue
+		}
 		r.leans = len(b.drafts) > 0
 		if err, ok := b.excluded[i]; ok {
 			r.err = err
@@ -218,7 +259,7 @@ func (b *batch[T]) append(ctx context.Context, tx T, from Head, keys []EnvelopeK
 		b.recorded[entry.RequestID] = entry
 	}
 	for i, c := range b.calls {
-		if b.results[i].err == nil {
+		if b.results[i].err == nil && c.fn != nil {
 			b.results[i].entry = b.recorded[c.requestID]
 		}
 	}
@@ -309,6 +350,7 @@ func (b *batch[T]) resolve(ctx context.Context) error {
 		committed := b.committed(recorded)
 		for i, r := range b.results {
 			switch {
+			case b.calls[i].fn == nil:
 			case r.err == nil:
 				entry, ok := recorded[b.calls[i].requestID]
 				b.results[i] = result{entry: entry}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 )
 
 // start compares what is known to be signed with the head, once, and signs the
@@ -118,11 +119,14 @@ func (s *Sequencer[T]) kept(ctx context.Context) bool {
 	return err != nil || c.size >= s.published.size
 }
 
-// publish signs a committed head and stores the checkpoint. Afterwards
+// publish signs a committed head and stores the checkpoint, or has it done. Afterwards
 // s.published covers head, or there is an error.
 func (s *Sequencer[T]) publish(ctx context.Context, head Head) error {
 	if s.note != nil && s.published.size >= head.Size && s.kept(ctx) {
 		return nil
+	}
+	if s.opt.Elsewhere != nil {
+		return s.publishElsewhere(ctx, head)
 	}
 	note, err := s.signer.Sign(ctx, head)
 	if err == nil && s.opt.Witness != nil {
@@ -155,6 +159,42 @@ func (s *Sequencer[T]) publish(ctx context.Context, head Head) error {
 	s.published, s.note = c, stored
 	return nil
 }
+
+// publishElsewhere has a committed head signed by another process. What that has
+// signed may cover more, which others have committed meanwhile.
+func (s *Sequencer[T]) publishElsewhere(ctx context.Context, head Head) error {
+	ctx, cancel := context.WithTimeout(ctx, signTimeout)
+	defer cancel()
+	note, err := s.opt.Elsewhere.Cover(ctx, head.Size)
+	if err != nil {
+		return fmt.Errorf("having the head signed: %w", err)
+	}
+	c, err := readCheckpoint(note)
+	switch {
+	case err != nil:
+		return err
+	case c.origin != head.Origin:
+		return ErrOrigin
+	case c.size < head.Size:
+		return fmt.Errorf("%w: a checkpoint of size %d for a head of size %d", ErrCheckpoint, c.size, head.Size)
+	case c.size == head.Size && c.root != head.Root:
+		return fmt.Errorf("signed elsewhere, size %d: %w", c.size, ErrFork)
+	}
+	if s.opt.Witness != nil {
+		if err := s.opt.Witness.Remember(c.size, c.root); err != nil {
+			return err
+		}
+	}
+	s.published, s.note, s.anchor = c, note, c
+	if s.opt.Published != nil {
+		s.opt.Published()
+	}
+	return nil
+}
+
+// signTimeout bounds how long a batch waits for the process that signs: its proposals are
+// recorded, and answered ErrUnsigned then.
+const signTimeout = 10 * time.Second
 
 // ReadCheckpoint returns size and root of a checkpoint from one's own store. It
 // checks no signature: what comes from elsewhere is for Verifier.Checkpoint.

@@ -67,6 +67,17 @@ type Options struct {
 	// Published, if not nil, is called after a checkpoint was stored; it must
 	// not block.
 	Published func()
+	// Elsewhere has heads signed and stored by another process, which alone has
+	// the keys; the sequencer is given no Signer then.
+	Elsewhere Notary
+}
+
+// Notary has committed heads signed by the process that can. It is safe for
+// concurrent use.
+type Notary interface {
+	// Cover returns a checkpoint over at least size leaves of the log, which are
+	// committed. It has checked the signatures, and the checkpoint is stored.
+	Cover(ctx context.Context, size uint64) (note []byte, err error)
 }
 
 const defaultMaxBatch = 1024
@@ -82,7 +93,8 @@ const defaultMaxBatch = 1024
 //  3. entries, tiles, head        nothing: the database rolls back
 //  4. COMMIT                      state changes and leaves, both; nobody has been told, nothing
 //     has been opened. The next start signs the head, and a repeated request gets its leaf
-//  5. sign the committed head     as 4: the signature never left this process
+//  5. sign the committed head     as 4: the signature never left this process, or
+//     another process, which signs for this one, has stored it
 //  6. remember it in the witness  as 4: a store set back to before this is noticed from now on
 //  7. store the checkpoint        state changes, leaves and checkpoint; where the store does not
 //     wait for the disk, as 6, and the next start signs again
@@ -120,10 +132,14 @@ type Sequencer[T Tx] struct {
 
 // NewSequencer starts a sequencer over store, which must hold a head (see
 // NewHead). Its first act is to sign what a crash has left committed but
-// unsigned. It panics if Now or Rand is missing.
+// unsigned. It panics if Now or Rand is missing, and unless there is either a
+// signer or opt.Elsewhere.
 func NewSequencer[T Tx](store Store[T], signer Signer, opt Options) *Sequencer[T] {
 	if opt.Now == nil || opt.Rand == nil {
 		panic("ledger: NewSequencer needs a clock and randomness")
+	}
+	if (signer == nil) == (opt.Elsewhere == nil) {
+		panic("ledger: a sequencer signs, or has it done elsewhere")
 	}
 	if opt.MaxBatch <= 0 {
 		opt.MaxBatch = defaultMaxBatch
@@ -168,6 +184,19 @@ func (s *Sequencer[T]) Propose(ctx context.Context, requestID string, fn Propose
 		return Receipt{}, err
 	}
 	return s.await(c)
+}
+
+// Cover returns a signed checkpoint over at least size leaves, which another process
+// has committed: that one proposes, this one signs. It waits for no lock of the
+// head. What is not committed is ErrUnsigned; other errors are those of Propose.
+func (s *Sequencer[T]) Cover(ctx context.Context, size uint64) (note []byte, err error) {
+	c := newCall[T](ctx)
+	c.cover = size
+	if err := s.enqueue(c); err != nil {
+		return nil, err
+	}
+	r, err := s.await(c)
+	return r.Checkpoint, err
 }
 
 // Waiting returns how many proposals nobody has taken up yet: what presses.
@@ -221,7 +250,7 @@ func (s *Sequencer[T]) ProposeAll(ctx context.Context, proposals []Proposal[T]) 
 		calls[i], outcomes[i].Err = s.submit(ctx, p)
 	}
 	for i, c := range calls {
-		if c != nil {
+		if outcomes[i].Err == nil {
 			outcomes[i].Receipt, outcomes[i].Err = s.await(c)
 		}
 	}
@@ -232,11 +261,16 @@ func (s *Sequencer[T]) ProposeAll(ctx context.Context, proposals []Proposal[T]) 
 type call[T Tx] struct {
 	ctx       context.Context // the caller's
 	requestID string
-	fn        ProposeFunc[T]
+	fn        ProposeFunc[T] // nil where a checkpoint over cover leaves is all that is wanted
+	cover     uint64
 	owner     atomic.Int32  // waiting, taken by the sequencer, or given up by the caller
 	done      chan struct{} // closed when receipt and err are set
 	receipt   Receipt
 	err       error
+}
+
+func newCall[T Tx](ctx context.Context) *call[T] {
+	return &call[T]{ctx: ctx, done: make(chan struct{})}
 }
 
 const (
@@ -254,27 +288,32 @@ func (s *Sequencer[T]) submit(ctx context.Context, p Proposal[T]) (*call[T], err
 	if !validRequestID(p.RequestID) {
 		return nil, ErrRequestID
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	c := newCall[T](ctx)
+	c.requestID, c.fn = p.RequestID, p.Func
+	return c, s.enqueue(c)
+}
+
+func (s *Sequencer[T]) enqueue(c *call[T]) error {
+	if err := c.ctx.Err(); err != nil {
+		return err
 	}
 	if err := s.Failure(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotRecorded, err)
+		return fmt.Errorf("%w: %w", ErrNotRecorded, err)
 	}
-	c := &call[T]{ctx: ctx, requestID: p.RequestID, fn: p.Func, done: make(chan struct{})}
 	select {
 	case <-s.closing:
-		return nil, ErrClosed
+		return ErrClosed
 	default:
 	}
 	select {
 	case s.queue <- c:
-		return c, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil
+	case <-c.ctx.Done():
+		return c.ctx.Err()
 	case <-s.closing:
-		return nil, ErrClosed
+		return ErrClosed
 	case <-s.stopped:
-		return nil, ErrClosed
+		return ErrClosed
 	}
 }
 

@@ -182,6 +182,10 @@ type Store[T Tx] interface {
 
 	Reader
 
+	// Head returns the committed head, without waiting for whoever holds its lock,
+	// or ErrNoHead.
+	Head(ctx context.Context) (Head, error)
+
 	// PutCheckpoint adds a signed checkpoint to the history. The same size
 	// and root again replaces the note (cosignatures are added later); the
 	// same size with another root is ErrFork. A smaller size than the newest

@@ -141,6 +141,15 @@ func (m *Memory) EraseEntry(index uint64) {
 	m.entries[index] = ledger.Entry{Index: e.Index, RequestID: e.RequestID, Leaf: e.Leaf}
 }
 
+// Head implements ledger.Store.
+func (m *Memory) Head(context.Context) (ledger.Head, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	head := m.head
+	head.Frontier = slices.Clone(head.Frontier)
+	return head, nil
+}
+
 // PutCheckpoint implements ledger.Store.
 func (m *Memory) PutCheckpoint(_ context.Context, size uint64, root ledger.Hash, note []byte) error {
 	fault := m.ask(PutCheckpoint)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -381,10 +382,17 @@ func (s suite[T]) readWhileOpen(t *testing.T) {
 		if _, err := store.Checkpoint(ctx); !errors.Is(err, ledger.ErrNoCheckpoint) {
 			t.Errorf("Checkpoint: %v", err)
 		}
+		if head, err := store.Head(ctx); err != nil || head.Size != 0 {
+			t.Errorf("Head: size %d, %v", head.Size, err)
+		}
 		return nil
 	})
 	if err != nil {
 		t.Error(err)
+	}
+	head, err := store.Head(ctx)
+	if locked := headOf(t, store); err != nil || head.Size == 0 || !reflect.DeepEqual(head, locked) {
+		t.Errorf("Head: %+v, %v; want what the lock holds, %+v", head, err, locked)
 	}
 }
 

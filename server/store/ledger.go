@@ -33,11 +33,21 @@ func (s *Store) CreateLedger(ctx context.Context, origin string) error {
 
 // LedgerHead implements ledger.Tx.
 func (t *Tx) LedgerHead(ctx context.Context) (ledger.Head, error) {
+	return readHead(ctx, t.sql, t.forUpdate())
+}
+
+// Head implements ledger.Store.
+func (s *Store) Head(ctx context.Context) (ledger.Head, error) {
+	h, err := readHead(ctx, s.read, "")
+	return h, s.reading("the log's head", err)
+}
+
+func readHead(ctx context.Context, q querier, locking string) (ledger.Head, error) {
 	var h ledger.Head
 	var frontier []byte
-	err := scanOne(ctx, t.sql, ledger.ErrNoHead,
+	err := scanOne(ctx, q, ledger.ErrNoHead,
 		[]any{&h.Origin, &h.Epoch, &h.Size, fixed(h.Root[:]), &frontier},
-		`SELECT origin, epoch, size, root, frontier FROM tlog_head WHERE id = 1`+t.forUpdate())
+		`SELECT origin, epoch, size, root, frontier FROM tlog_head WHERE id = 1`+locking)
 	if err != nil {
 		return ledger.Head{}, fmt.Errorf("reading the log's head: %w", err)
 	}
