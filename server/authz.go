@@ -1,70 +1,81 @@
 package server
 
-// Matrix is the authorisation matrix: for every RPC, the kinds of callers that
-// may call it at all. A method that is not in it is refused to everyone, and a
-// test fails if a registered method has no row. It is a statement of policy: do
-// not widen a row to make a test pass.
-var Matrix = map[string]Kind{
-	"/wattveil.v1.MeterService/Submit":       UtilityKind,
-	"/wattveil.v1.MeterService/Completeness": UtilityKind,
-
-	"/wattveil.v1.RegistryService/PutUtilities":     OperatorKind,
-	"/wattveil.v1.RegistryService/PutGridNodes":     OperatorKind,
-	"/wattveil.v1.RegistryService/ListGridNodes":    everyone,
-	"/wattveil.v1.RegistryService/PutUsagePoints":   OperatorKind,
-	"/wattveil.v1.RegistryService/CreateHouseholds": OperatorKind,
-	"/wattveil.v1.RegistryService/MoveOut":          OperatorKind,
-	"/wattveil.v1.RegistryService/IssueLetterCode":  OperatorKind,
-	"/wattveil.v1.RegistryService/PutRecipients":    OperatorKind,
-	"/wattveil.v1.RegistryService/EraseHousehold":   OperatorKind,
-	"/wattveil.v1.RegistryService/GetKeyStatus":     OperatorKind,
-	"/wattveil.v1.RegistryService/RotateKeys":       OperatorKind,
-
-	"/wattveil.v1.ConsentService/RequestConsent": RecipientKind,
-	"/wattveil.v1.ConsentService/GetConsent":     RecipientKind | HouseholdKind,
-	"/wattveil.v1.ConsentService/ListConsents":   RecipientKind | HouseholdKind,
-	"/wattveil.v1.ConsentService/GrantConsent":   HouseholdKind,
-	"/wattveil.v1.ConsentService/DenyConsent":    HouseholdKind,
-	"/wattveil.v1.ConsentService/RevokeConsent":  HouseholdKind,
-	"/wattveil.v1.ConsentService/NarrowConsent":  HouseholdKind,
-
-	"/wattveil.v1.ReadingService/ReadSeries":    RecipientKind,
-	"/wattveil.v1.ReadingService/ReadOwnSeries": HouseholdKind,
-
-	"/wattveil.v1.ReleaseService/ListReleases": everyone,
-	"/wattveil.v1.ReleaseService/GetRelease":   everyone,
-	"/wattveil.v1.ReleaseService/GetBudget":    everyone,
-	"/wattveil.v1.ReleaseService/GetCatalogue": everyone,
-
-	"/wattveil.v1.AuditService/ListEvents":    HouseholdKind | RecipientKind | RegulatorKind,
-	"/wattveil.v1.AuditService/GetReceipt":    HouseholdKind | RecipientKind | RegulatorKind,
-	"/wattveil.v1.AuditService/GetCheckpoint": everyone,
-
-	"/wattveil.v1.AuditService/ListCheckpoints":    everyone,
-	"/wattveil.v1.AuditService/GetHouseholdRecord": HouseholdKind,
-	"/wattveil.v1.AuditService/PutEnvelopeKey":     RegulatorKind,
-	"/wattveil.v1.AuditService/ListEnvelopeKeys":   RegulatorKind | OperatorKind,
-	"/wattveil.v1.AuditService/ListRecords":        RegulatorKind,
-	"/wattveil.v1.AuditService/ListMap":            everyone,
-
-	"/wattveil.v1.SessionService/OpenSession":  Public,
-	"/wattveil.v1.SessionService/CloseSession": HouseholdKind,
-	"/wattveil.v1.SessionService/GetHousehold": HouseholdKind,
-
-	"/wattveil.v1.SessionService/RotateHouseholdSecret": HouseholdKind,
-	"/wattveil.v1.SessionService/EraseOwnHousehold":     HouseholdKind,
-
-	"/wattveil.v1.KeyService/BlockKeys": AccessRole,
-
-	"/grpc.health.v1.Health/Check": everyone,
-	"/grpc.health.v1.Health/List":  everyone,
-	"/grpc.health.v1.Health/Watch": everyone,
-
-	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      everyone,
-	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": everyone,
+// Rule is a row of the authorisation matrix.
+type Rule struct {
+	// By are the roles whose process answers the call; another one says so.
+	By roleSet
+	// For are the kinds of callers that may make it at all.
+	For Kind
 }
 
-const everyone = Public | UtilityKind | RecipientKind | HouseholdKind | OperatorKind | RegulatorKind | AccessRole
+// Matrix is the authorisation matrix: for every RPC, which part of the hub answers
+// it, and to what kinds of callers. A method that is not in it is refused to
+// everyone, and a test fails if a registered method has no row. It is a statement of
+// policy: do not widen a row to make a test pass.
+var Matrix = map[string]Rule{
+	"/wattveil.v1.MeterService/Submit":       {onIngest, UtilityKind},
+	"/wattveil.v1.MeterService/Completeness": {onAccess, UtilityKind},
+
+	"/wattveil.v1.RegistryService/PutUtilities":     {onAccess, OperatorKind},
+	"/wattveil.v1.RegistryService/PutGridNodes":     {onAccess, OperatorKind},
+	"/wattveil.v1.RegistryService/ListGridNodes":    {onAccess, everyone},
+	"/wattveil.v1.RegistryService/PutUsagePoints":   {onAccess, OperatorKind},
+	"/wattveil.v1.RegistryService/CreateHouseholds": {onAccess, OperatorKind},
+	"/wattveil.v1.RegistryService/MoveOut":          {onAccess, OperatorKind},
+	"/wattveil.v1.RegistryService/IssueLetterCode":  {onAccess, OperatorKind},
+	"/wattveil.v1.RegistryService/PutRecipients":    {onAccess, OperatorKind},
+	"/wattveil.v1.RegistryService/EraseHousehold":   {onAccess, OperatorKind},
+	"/wattveil.v1.RegistryService/GetKeyStatus":     {onKeyguard, OperatorKind},
+	"/wattveil.v1.RegistryService/RotateKeys":       {onKeyguard, OperatorKind},
+
+	"/wattveil.v1.ConsentService/RequestConsent": {onAccess, RecipientKind},
+	"/wattveil.v1.ConsentService/GetConsent":     {onAccess, RecipientKind | HouseholdKind},
+	"/wattveil.v1.ConsentService/ListConsents":   {onAccess, RecipientKind | HouseholdKind},
+	"/wattveil.v1.ConsentService/GrantConsent":   {onAccess, HouseholdKind},
+	"/wattveil.v1.ConsentService/DenyConsent":    {onAccess, HouseholdKind},
+	"/wattveil.v1.ConsentService/RevokeConsent":  {onAccess, HouseholdKind},
+	"/wattveil.v1.ConsentService/NarrowConsent":  {onAccess, HouseholdKind},
+
+	"/wattveil.v1.ReadingService/ReadSeries":    {onAccess, RecipientKind},
+	"/wattveil.v1.ReadingService/ReadOwnSeries": {onAccess, HouseholdKind},
+
+	"/wattveil.v1.ReleaseService/ListReleases": {onRelease, everyone},
+	"/wattveil.v1.ReleaseService/GetRelease":   {onRelease, everyone},
+	"/wattveil.v1.ReleaseService/GetBudget":    {onRelease, everyone},
+	"/wattveil.v1.ReleaseService/GetCatalogue": {onRelease, everyone},
+
+	"/wattveil.v1.AuditService/ListEvents":    {onLedger, HouseholdKind | RecipientKind | RegulatorKind},
+	"/wattveil.v1.AuditService/GetReceipt":    {onLedger, HouseholdKind | RecipientKind | RegulatorKind},
+	"/wattveil.v1.AuditService/GetCheckpoint": {onLedger, everyone},
+
+	"/wattveil.v1.AuditService/ListCheckpoints":    {onLedger, everyone},
+	"/wattveil.v1.AuditService/GetHouseholdRecord": {onLedger, HouseholdKind},
+	"/wattveil.v1.AuditService/PutEnvelopeKey":     {onLedger, RegulatorKind},
+	"/wattveil.v1.AuditService/ListEnvelopeKeys":   {onLedger, RegulatorKind | OperatorKind},
+	"/wattveil.v1.AuditService/ListRecords":        {onLedger, RegulatorKind},
+	"/wattveil.v1.AuditService/ListMap":            {onLedger, everyone},
+
+	"/wattveil.v1.SessionService/OpenSession":  {onAccess, Public},
+	"/wattveil.v1.SessionService/CloseSession": {onAccess, HouseholdKind},
+	"/wattveil.v1.SessionService/GetHousehold": {onAccess, HouseholdKind},
+
+	"/wattveil.v1.SessionService/RotateHouseholdSecret": {onAccess, HouseholdKind},
+	"/wattveil.v1.SessionService/EraseOwnHousehold":     {onAccess, HouseholdKind},
+
+	// Between the hub's own parts.
+	"/wattveil.v1.CheckpointService/Cover": {onLedger, IngestRole | ReleaseRole | AccessRole | KeyguardRole},
+	"/wattveil.v1.WindowService/GetWindow": {onRelease, IngestRole},
+	"/wattveil.v1.KeyService/BlockKeys":    {onKeyguard, AccessRole},
+
+	"/grpc.health.v1.Health/Check": {allRoles, everyone},
+	"/grpc.health.v1.Health/List":  {allRoles, everyone},
+	"/grpc.health.v1.Health/Watch": {allRoles, everyone},
+
+	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      {allRoles, everyone},
+	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": {allRoles, everyone},
+}
+
+const everyone = Public | UtilityKind | RecipientKind | HouseholdKind | OperatorKind | RegulatorKind | anyRole
 
 // allowed says whether a caller of this kind may call the method at all.
-func allowed(method string, k Kind) bool { return Matrix[method]&k != 0 }
+func allowed(method string, k Kind) bool { return Matrix[method].For&k != 0 }

@@ -40,14 +40,16 @@ func TestNobodyElseMay(t *testing.T) {
 		"end a session":               {"SessionService/CloseSession", HouseholdKind},
 		"be a household":              {"SessionService/GetHousehold", HouseholdKind},
 		"ask for block keys":          {"KeyService/", AccessRole},
+		"have a head signed":          {"CheckpointService/", IngestRole | ReleaseRole | AccessRole | KeyguardRole},
+		"ask for windows":             {"WindowService/", IngestRole},
 	} {
 		n := 0
-		for method, may := range Matrix {
+		for method, rule := range Matrix {
 			if !strings.HasPrefix(method, "/wattveil.v1."+c.methods) || method == "/wattveil.v1.RegistryService/ListGridNodes" { // the tree is public
 				continue
 			}
 			n++
-			if may&^c.who != 0 {
+			if rule.For&^c.who != 0 {
 				t.Errorf("%s: %s lets others", what, method)
 			}
 		}
@@ -74,11 +76,11 @@ func methods(s *grpc.Server) map[string]bool {
 // Every registered method has a row and every row names a registered method. It
 // catches a service that was added without a decision who may call it.
 func TestMatrixIsWhole(t *testing.T) {
-	r := newRig(t, onSQLite(t), servingKeys)
+	r := newRig(t, onSQLite(t), servingParts)
 	outer := methods(r.hub.grpc)
 	for m := range outer {
-		if Matrix[m] == 0 {
-			t.Errorf("%s has no row: nobody can call it", m)
+		if Matrix[m].For == 0 || Matrix[m].By == 0 {
+			t.Errorf("%s has no row, or one that nobody answers or can call", m)
 		}
 	}
 	for m := range Matrix {
@@ -121,27 +123,35 @@ func call(ctx context.Context, conn grpc.ClientConnInterface, method string, str
 // Every kind of caller calls every method, over mutual TLS or with a session, and
 // gets through exactly where the matrix says so.
 func TestMatrixOverTheWire(t *testing.T) {
-	w := newTown(t, onSQLite(t), servingKeys)
+	w := newTown(t, onSQLite(t), servingParts)
 	for name, kind := range map[string]Kind{
-		"nobody": Public, "utility": UtilityKind, "recipient": RecipientKind, "household": HouseholdKind, "operator": OperatorKind, "regulator": RegulatorKind, "role": AccessRole,
+		"nobody": Public, "utility": UtilityKind, "recipient": RecipientKind, "household": HouseholdKind, "operator": OperatorKind, "regulator": RegulatorKind,
+		"role/ingest": IngestRole, "role/release": ReleaseRole, "role/access": AccessRole, "role/keyguard": KeyguardRole, "role/ledger": LedgerRole,
+		"role/portal": Public, // it is its visitors, and here nobody
 	} {
 		server := w.hub.grpc
 		var conn grpc.ClientConnInterface
 		switch kind {
 		case Public:
-			server, conn = w.hub.internal, w.public().conn
+			if server, conn = w.hub.internal, w.public().conn; name == "role/portal" {
+				server, conn = w.hub.grpc, w.as("role", "portal").conn
+			}
 		case HouseholdKind:
 			c, _ := w.signIn(w.homes[home])
 			server, conn = w.hub.internal, c.conn
 		default:
-			conn = w.as(name, map[Kind]string{UtilityKind: utility, RecipientKind: recipient, OperatorKind: "somebody", RegulatorKind: "somebody", AccessRole: "access"}[kind]).conn
+			of, id, role := strings.Cut(name, "/")
+			if !role {
+				id = map[Kind]string{UtilityKind: utility, RecipientKind: recipient, OperatorKind: "somebody", RegulatorKind: "somebody"}[kind]
+			}
+			conn = w.as(of, id).conn
 		}
 		all := methods(server)
 		order := slices.Sorted(maps.Keys(all))
 		slices.SortStableFunc(order, func(a, b string) int { return strings.Count(a, "CloseSession") - strings.Count(b, "CloseSession") }) // it ends the caller
 		for _, method := range order {
 			through, err := call(t.Context(), conn, method, all[method])
-			want := Matrix[method]&kind != 0
+			want := Matrix[method].For&kind != 0
 			if through != want {
 				t.Errorf("%s calls %s: let through %t, want %t (%v)", name, method, through, want, err)
 			}
@@ -194,8 +204,8 @@ func TestRESTPassesTheMatrix(t *testing.T) {
 			filled := strings.NewReplacer("{id}", "a/b", "{index}", "0", "{", "", "}", "").Replace(path)
 			code, _, reason := r.rest("").raw(t, strings.ToUpper(verb), filled, []byte("{}"))
 			through := reason != "no_identity" && reason != "not_for_you" && reason != "no_such_call"
-			if through != (row&Public != 0) {
-				t.Errorf("%s %s: let through %t (%d, %s), the matrix says %t", verb, filled, through, code, reason, row&Public != 0)
+			if through != (row.For&Public != 0) {
+				t.Errorf("%s %s: let through %t (%d, %s), the matrix says %t", verb, filled, through, code, reason, row.For&Public != 0)
 			}
 		}
 	}

@@ -35,12 +35,14 @@ type Config struct {
 	// HTTP is the listener for REST, pages, tiles and health. Without a
 	// certificate it must listen on a loopback address.
 	HTTP ListenConfig `yaml:"http"`
-	// Roles that this process runs; empty means all. Splitting them over
-	// processes is not served by this version: any other list is refused.
+	// Roles that this process runs: some of ingest, release, access, keyguard, ledger
+	// and portal; empty means all. Where they are split over processes the store is
+	// PostgreSQL and the key service Vault.
 	Roles []string `yaml:"roles"`
-	// serveKeys opens KeyService to other processes of the hub. No configuration sets
-	// it while roles cannot be split.
-	serveKeys bool
+	// Peers says where the roles of other processes are that this one calls.
+	Peers PeersConfig `yaml:"peers"`
+	// serveParts opens what parts of the hub ask one another in a process of all roles.
+	serveParts bool
 	// CatalogueFile declares what is published, see LoadCatalogue; without it, that is
 	// the default catalogue.
 	CatalogueFile string `yaml:"catalogue"`
@@ -232,63 +234,106 @@ func (c *Config) setDefaults() {
 	}
 }
 
+func badConfig(format string, a ...any) error {
+	return fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, a...))
+}
+
 // Validate checks the configuration without touching the file system or the
 // network.
 func (c *Config) Validate() error {
-	fail := func(format string, a ...any) error {
-		return fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, a...))
-	}
 	if c.Origin == "" || strings.Contains(c.Origin, "://") || strings.ContainsAny(c.Origin, " +\n\t") {
-		return fail("origin must be a schema-less URL such as hub.example/ledger")
+		return badConfig("origin must be a schema-less URL such as hub.example/ledger")
+	}
+	roles, err := parseRoles(c.Roles)
+	if err != nil {
+		return badConfig("%s", err)
+	}
+	if err := c.validateParts(roles); err != nil {
+		return err
+	}
+	if problem := c.Peers.problem(roles); problem != "" {
+		return badConfig("%s", problem)
+	}
+	if err := c.validateDoors(roles); err != nil {
+		return err
+	}
+	if in := c.Ingest; in.Committers < 1 || in.Committers > 64 || in.MaxMessageBytes < 4096 || in.MaxMessageBytes > 64<<20 ||
+		in.StreamWindow < 1 || in.StreamWindow > 1024 || in.SlowReader < 0 || in.FutureSlack < 0 || in.FutureSlack > maxFutureSlack {
+		return badConfig("ingest: a bound is out of range")
+	}
+	if strings.HasPrefix(c.Store, "sqlite:") && c.Ingest.Committers > 1 {
+		return badConfig("ingest.committers: SQLite has one writer")
+	}
+	if !c.Erasure.inRange() {
+		return badConfig("erasure: a duration is out of range")
+	}
+	if problem := c.Ledger.problem(); problem != "" {
+		return badConfig("%s", problem)
+	}
+	if err := c.Catalogue.Validate(); err != nil {
+		return fmt.Errorf("%w: catalogue: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+// validateParts checks the store and the key service, which a portal alone has not, and
+// which other roles alone share with other processes.
+func (c *Config) validateParts(roles roleSet) error {
+	if !roles.has(recording) {
+		if c.Store != "" || c.Keys != (KeysConfig{}) {
+			return badConfig("a portal alone has neither store nor keys: it is a client of the others")
+		}
+		return nil
 	}
 	switch {
 	case strings.HasPrefix(c.Store, "sqlite:") && len(c.Store) > len("sqlite:"):
+		if roles != allRoles {
+			return badConfig("roles in several processes need PostgreSQL: a SQLite file is for one")
+		}
 	case strings.HasPrefix(c.Store, "postgres://"), strings.HasPrefix(c.Store, "postgresql://"):
 		if _, err := url.Parse(c.Store); err != nil {
-			return fail("store is not a valid URL")
+			return badConfig("store is not a valid URL")
 		}
 	default:
-		return fail("store must be sqlite:PATH or postgres://…")
+		return badConfig("store must be sqlite:PATH or postgres://…")
 	}
 	if (c.Keys.Keyring == "") == (c.Keys.Vault == nil) {
-		return fail("keys must name either keyring or vault")
+		return badConfig("keys must name either keyring or vault")
+	}
+	if roles != allRoles && c.Keys.Vault == nil {
+		return badConfig("roles in several processes need Vault: a keyring is for one")
 	}
 	if problem := c.Keys.Vault.problem(); problem != "" {
-		return fail("%s", problem)
+		return badConfig("%s", problem)
 	}
-	if err := c.GRPC.validate("grpc"); err != nil {
+	if !roles.has(onLedger) && c.Ledger.VerifierKeys == "" {
+		return badConfig("ledger.verifier_keys must name the file of the ledger's public keys: another process signs")
+	}
+	return nil
+}
+
+// validateDoors checks the listeners.
+func (c *Config) validateDoors(roles roleSet) error {
+	if !roles.has(recording) {
+		if c.GRPC != (ListenConfig{}) {
+			return badConfig("a portal alone answers no gRPC")
+		}
+	} else if err := c.GRPC.validate("grpc"); err != nil {
 		return err
-	}
-	if c.GRPC.Cert == "" || c.GRPC.ClientCA == "" {
-		return fail("grpc needs cert, key and client_ca: mutual TLS is not optional")
+	} else if c.GRPC.Cert == "" || c.GRPC.ClientCA == "" {
+		return badConfig("grpc needs cert, key and client_ca: mutual TLS is not optional")
 	}
 	if err := c.HTTP.validate("http"); err != nil {
 		return err
 	}
 	if c.HTTP.Cert == "" && c.HTTP.ClientCA != "" {
-		return fail("http.client_ca needs cert and key: without TLS there are no client certificates")
+		return badConfig("http.client_ca needs cert and key: without TLS there are no client certificates")
+	}
+	if !roles.has(recording) && c.HTTP.ClientCA != "" {
+		return badConfig("http.client_ca: a portal alone cannot vouch for who shows a certificate; callers show it where they are answered")
 	}
 	if c.HTTP.Cert == "" && !loopback(c.HTTP.Listen) {
-		return fail("http without a certificate must listen on a loopback address")
-	}
-	if len(c.Roles) > 0 && !allRoles(c.Roles) {
-		return fail("roles: this version runs all roles in one process (%s)", strings.Join(roleNames, ", "))
-	}
-	if in := c.Ingest; in.Committers < 1 || in.Committers > 64 || in.MaxMessageBytes < 4096 || in.MaxMessageBytes > 64<<20 ||
-		in.StreamWindow < 1 || in.StreamWindow > 1024 || in.SlowReader < 0 || in.FutureSlack < 0 || in.FutureSlack > maxFutureSlack {
-		return fail("ingest: a bound is out of range")
-	}
-	if strings.HasPrefix(c.Store, "sqlite:") && c.Ingest.Committers > 1 {
-		return fail("ingest.committers: SQLite has one writer")
-	}
-	if !c.Erasure.inRange() {
-		return fail("erasure: a duration is out of range")
-	}
-	if problem := c.Ledger.problem(); problem != "" {
-		return fail("%s", problem)
-	}
-	if err := c.Catalogue.Validate(); err != nil {
-		return fmt.Errorf("%w: catalogue: %w", ErrConfig, err)
+		return badConfig("http without a certificate must listen on a loopback address")
 	}
 	return nil
 }
@@ -321,21 +366,6 @@ func (v *VaultConfig) problem() string {
 // would be stored and never enter a total.
 const maxFutureSlack = 24 * time.Hour
 
-var roleNames = []string{"ingest", "release", "access", "keyguard", "ledger", "portal"}
-
-func allRoles(have []string) bool {
-	seen := map[string]bool{}
-	for _, r := range have {
-		seen[r] = true
-	}
-	for _, r := range roleNames {
-		if !seen[r] {
-			return false
-		}
-	}
-	return len(have) == len(roleNames)
-}
-
 func (l ListenConfig) validate(name string) error {
 	if _, _, err := net.SplitHostPort(l.Listen); err != nil {
 		return fmt.Errorf("%w: %s.listen must be host:port", ErrConfig, name)
@@ -365,9 +395,18 @@ func (c *Config) resolve(dir string) {
 	if path, ok := strings.CutPrefix(c.Store, "sqlite:"); ok && !filepath.IsAbs(path) {
 		c.Store = "sqlite:" + filepath.Join(dir, path)
 	}
-	c.Ledger.resolve(dir)
-	c.Erasure.Journal = cmp.Or(c.Erasure.Journal, journalName)
+	roles, err := parseRoles(c.Roles)
+	if err != nil { // Validate says so
+		roles = allRoles
+	}
+	c.Ledger.resolve(dir, roles)
+	if roles.has(onAccess) {
+		c.Erasure.Journal = cmp.Or(c.Erasure.Journal, journalName)
+	}
 	abs(&c.Erasure.Journal)
+	abs(&c.Peers.Cert)
+	abs(&c.Peers.Key)
+	abs(&c.Peers.CA)
 	abs(&c.Keys.Keyring)
 	abs(&c.CatalogueFile)
 	if v := c.Keys.Vault; v != nil {

@@ -41,6 +41,20 @@ func with(lines ...string) string {
 	return strings.Join(out, "\n")
 }
 
+// split is a valid configuration of one role with lines replaced, portalAlone of pages.
+func split(lines ...string) string {
+	return with(append([]string{
+		"roles: [ingest]", "store: postgres://h/d", "keys: {vault: {address: a, token_file: t}}", "ledger: {verifier_keys: k}",
+		"peers: {cert: c, key: k, ca: a, release: 'h:1', ledger: 'h:2'}",
+	}, lines...)...)
+}
+
+func portalAlone(lines ...string) string {
+	return with(append([]string{
+		"roles: [portal]", "store: ''", "keys: {}", "grpc: {}", "peers: {cert: c, key: k, ca: a, access: 'h:1', release: 'h:2', ledger: 'h:3'}",
+	}, lines...)...)
+}
+
 // configRefusals is every way in which a configuration can be refused, with a
 // part of the words.
 var configRefusals = []struct{ name, yaml, words string }{
@@ -78,9 +92,22 @@ var configRefusals = []struct{ name, yaml, words string }{
 	{"HTTP without TLS for all the world", with("http: {listen: '0.0.0.0:80'}"), "http without a certificate must listen on a loopback address"},
 	{"HTTP without TLS on every address", with("http: {listen: ':80'}"), "http without a certificate must listen on a loopback address"},
 	{"HTTP without TLS on a name", with("http: {listen: 'hub.example:80'}"), "http without a certificate must listen on a loopback address"},
-	{"one role", with("roles: [ingest]"), "roles: this version runs all roles"},
-	{"an unknown role", with("roles: [ingest, release, access, keyguard, ledger, web]"), "roles: this version runs all roles"},
-	{"a role twice", with("roles: [ingest, release, access, keyguard, ledger, portal, portal]"), "roles: this version runs all roles"},
+	{"an unknown role", with("roles: [ingest, release, access, keyguard, ledger, web]"), "roles: each is one of ingest, release, access, keyguard, ledger, portal, and named once"},
+	{"a role twice", with("roles: [ingest, release, access, keyguard, ledger, portal, portal]"), "roles: each is one of"},
+	{"a role in capitals", with("roles: [Ingest]"), "roles: each is one of"},
+	{"one role over SQLite", with("roles: [ingest]"), "roles in several processes need PostgreSQL"},
+	{"one role with a keyring", split("keys: {keyring: k}"), "roles in several processes need Vault"},
+	{"one role that believes in no ledger", split("ledger: {}"), "ledger.verifier_keys must name the file"},
+	{"one role alone in the world", split("peers: {}"), "peers.release must be host:port"},
+	{"one role without who signs", split("peers: {cert: c, key: k, ca: a, release: 'h:1'}"), "peers.ledger must be host:port"},
+	{"a part that is not called", split("peers: {cert: c, key: k, ca: a, release: 'h:1', ledger: 'h:2', keyguard: 'h:3'}"), "peers.keyguard: this process has no call for that part"},
+	{"a part that is here", with("peers: {ledger: 'h:1'}"), "peers.ledger: this process has no call for that part"},
+	{"parts without certificates", split("peers: {release: 'h:1', ledger: 'h:2'}"), "peers needs cert, key and ca"},
+	{"certificates for nobody", with("peers: {cert: c, key: k, ca: a}"), "peers needs cert, key and ca"},
+	{"a portal with a store", portalAlone("store: postgres://h/d"), "a portal alone has neither store nor keys"},
+	{"a portal with keys", portalAlone("keys: {keyring: k}"), "a portal alone has neither store nor keys"},
+	{"a portal with gRPC", portalAlone("grpc: {listen: ':1', cert: a, key: b, client_ca: c}"), "a portal alone answers no gRPC"},
+	{"a portal that vouches", portalAlone("http: {listen: ':1', cert: a, key: b, client_ca: c}"), "http.client_ca: a portal alone cannot vouch"},
 	{"too many committers", with("store: postgres://h/d", "ingest: {committers: 65}"), "ingest: a bound is out of range"},
 	{"less than no committer", with("ingest: {committers: -1}"), "ingest: a bound is out of range"},
 	{"messages that are too small", with("ingest: {max_message_bytes: 1000}"), "ingest: a bound is out of range"},
@@ -112,8 +139,10 @@ func TestConfigRefusals(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	if _, err := ParseConfig([]byte(valid)); err != nil {
-		t.Errorf("the valid one: %v", err)
+	for _, yaml := range []string{valid, split(), portalAlone()} {
+		if _, err := ParseConfig([]byte(yaml)); err != nil {
+			t.Errorf("a valid one: %v", err)
+		}
 	}
 }
 
@@ -121,7 +150,7 @@ func TestConfigRefusals(t *testing.T) {
 func TestConfigRefusalsAreWhole(t *testing.T) {
 	code, err := os.ReadFile("config.go")
 	ok(t, err)
-	found := regexp.MustCompile(`(?:(?:fail\(|Errorf\("%w: )"?|return ")([^"]{8,})"`).FindAllStringSubmatch(string(code), -1)
+	found := regexp.MustCompile(`(?:badConfig\("|Errorf\("%w: |return ")([^"]{8,})"`).FindAllStringSubmatch(string(code), -1)
 	if len(found) < 16 {
 		t.Fatalf("%d refusals found in the code", len(found))
 	}

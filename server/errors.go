@@ -73,6 +73,7 @@ var errorTable = []tableRow{
 	{seal.ErrKeyGone, codes.NotFound, "key_gone", "the key of this data is destroyed"},
 	{release.ErrWindowClosed, codes.Unavailable, "store_busy", "nothing was stored; try again"},
 	{seal.ErrWriterSpent, codes.Unavailable, "store_busy", "nothing was stored; try again"},
+	{errPartAway, codes.Unavailable, "part_unavailable", "a part of the hub cannot be reached; try again later"},
 	{store.ErrErased, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{store.ErrNotFound, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{store.ErrConflict, codes.FailedPrecondition, "conflict", "this contradicts what is already registered"},

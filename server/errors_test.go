@@ -47,7 +47,7 @@ func TestErrorTable(t *testing.T) {
 func TestErrorsWorthAnotherTry(t *testing.T) {
 	again := []string{
 		"recorded_not_signed", "outcome_unknown", "not_recorded", "closing", "key_service_unavailable", "store_unavailable", "store_busy",
-		"no_map_head", "not_cosigned",
+		"no_map_head", "not_cosigned", "part_unavailable",
 	}
 	for _, row := range errorTable {
 		if got, want := row.code == codes.Unavailable, slices.Contains(again, row.reason); got != want {

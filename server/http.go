@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/proto"
 	gateway "github.com/wattveil/wattveil/proto/gateway"
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 )
 
 // Route is one row of the HTTP routes: a pattern of net/http and what guards
@@ -44,19 +46,31 @@ const (
 // maxHTTPBody bounds what REST and the pages take in.
 const maxHTTPBody = 1 << 20
 
-// routes is every way in over HTTP.
-func (h *Hub) routes(api, pages http.Handler) []Route {
-	return []Route{
-		{"/v1/", guardMatrix, api},
+// routes is every way in over HTTP to the roles of this process.
+func (h *Hub) routes(rest, pages http.Handler) []Route {
+	routes := []Route{
+		{"/v1/", guardMatrix, rest},
 		{"GET /openapi.json", guardPublic, http.HandlerFunc(serveOpenAPI)},
-		{"GET /checkpoint", guardPublic, ledger.TileHandler(h.store)},
-		{"GET /checkpoints", guardPublic, ledger.TileHandler(h.store)},
-		{"GET /checkpoints/", guardPublic, ledger.TileHandler(h.store)},
-		{"GET /tile/", guardPublic, ledger.TileHandler(h.store)},
 		{"GET /healthz", guardPublic, http.HandlerFunc(serveAlive)},
 		{"GET /readyz", guardPublic, http.HandlerFunc(h.serveReady)},
-		{"/", guardPortal, pages},
 	}
+	if h.roles.has(onLedger) {
+		tiles := ledger.TileHandler(h.store)
+		for _, pattern := range []string{"GET /checkpoint", "GET /checkpoints", "GET /checkpoints/", "GET /tile/"} {
+			routes = append(routes, Route{pattern, guardPublic, tiles})
+		}
+	}
+	switch {
+	case h.roles.has(onPortal):
+		routes = append(routes, Route{"/", guardPortal, pages})
+	case h.roles.has(onLedger):
+		// A regulator's certificate ends here, where its calls are answered: a portal in
+		// another process could not be believed who shows it.
+		for _, pattern := range []string{"GET /regulator", "GET /regulator/", "GET /static/"} {
+			routes = append(routes, Route{pattern, guardPortal, pages})
+		}
+	}
+	return routes
 }
 
 func serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
@@ -78,13 +92,17 @@ func (h *Hub) serveReady(w http.ResponseWriter, r *http.Request) {
 		return
 	default:
 	}
-	if err := h.sequencer.Failure(); err != nil {
+	if err := h.failure(); err != nil {
 		out, _ := toStatus(err)
 		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": reasonOf(status.Convert(out))})
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
+	if h.store == nil { // pages alone: whether they have something to show, they say themselves
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+		return
+	}
 	if err := h.store.Ping(ctx); err != nil {
 		h.log.LogAttrs(ctx, slog.LevelWarn, "not ready", slog.String("cause", err.Error()))
 		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "store unavailable"})
@@ -110,11 +128,11 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// restHandler is the REST door: grpc-gateway over the in-process connection.
-// The certificate that TLS has verified travels as metadata which only that
-// connection's server reads; no header of the client's reaches it but
+// restHandler is the REST door: grpc-gateway over the API as this process reaches it.
+// The certificate that TLS has verified travels as metadata which only the in-process
+// server reads; no header of the client's reaches it, or another part, but
 // Authorization.
-func restHandler(ctx context.Context, conn *grpc.ClientConn) (http.Handler, error) {
+func restHandler(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, error) {
 	mux := runtime.NewServeMux(
 		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		// A field that is not known is an error: a grant with a misspelt "narrowed"
@@ -136,14 +154,17 @@ func restHandler(ctx context.Context, conn *grpc.ClientConn) (http.Handler, erro
 			runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, out)
 		}),
 	)
-	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
-		gateway.RegisterMeterServiceHandler, gateway.RegisterRegistryServiceHandler, gateway.RegisterConsentServiceHandler,
-		gateway.RegisterReadingServiceHandler, gateway.RegisterReleaseServiceHandler, gateway.RegisterAuditServiceHandler,
-		gateway.RegisterSessionServiceHandler,
-	} {
-		if err := register(ctx, mux, conn); err != nil {
-			return nil, err
-		}
+	err := errors.Join(
+		gateway.RegisterMeterServiceHandlerClient(ctx, mux, wattveilv1.NewMeterServiceClient(conn)),
+		gateway.RegisterRegistryServiceHandlerClient(ctx, mux, wattveilv1.NewRegistryServiceClient(conn)),
+		gateway.RegisterConsentServiceHandlerClient(ctx, mux, wattveilv1.NewConsentServiceClient(conn)),
+		gateway.RegisterReadingServiceHandlerClient(ctx, mux, wattveilv1.NewReadingServiceClient(conn)),
+		gateway.RegisterReleaseServiceHandlerClient(ctx, mux, wattveilv1.NewReleaseServiceClient(conn)),
+		gateway.RegisterAuditServiceHandlerClient(ctx, mux, wattveilv1.NewAuditServiceClient(conn)),
+		gateway.RegisterSessionServiceHandlerClient(ctx, mux, wattveilv1.NewSessionServiceClient(conn)),
+	)
+	if err != nil {
+		return nil, err
 	}
 	return mux, nil
 }

@@ -2,14 +2,12 @@ package server
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +22,6 @@ import (
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/keyguard"
 	"github.com/wattveil/wattveil/privacy/release"
-	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/server/store"
 )
 
@@ -43,31 +40,37 @@ type Deps struct {
 	Guardian keyguard.Guardian
 }
 
-// Hub is all roles in one process. Make one with New, run it with Serve, end it
-// with Close.
+// Hub is the roles that one process runs: all of them, unless the configuration names
+// some. Make one with New, run it with Serve, end it with Close.
 type Hub struct {
 	cfg   Config
-	store *store.Store
+	roles roleSet
+	store *store.Store // nil for a portal alone
 	log   *slog.Logger
 	clock Clock
+	peers peers // the roles of other processes
 
-	vkey      string
-	sequencer *ledger.Sequencer[*store.Tx]
+	vkey      string                       // the ledger's public keys; "" for a portal alone
+	sequencer *ledger.Sequencer[*store.Tx] // nil for a portal alone
+	prover    *ledger.Prover               // nil for a portal alone
+	demanded  func(ctx context.Context, index uint64) (note []byte, err error)
+	policy    []byte // text of the witness policy in force; nil without one
+
+	// What its roles have; nil in other processes.
 	witness   *ledger.WitnessFile // or nil
 	cosigner  *ledger.Cosigner    // or nil
-	erasures  *erasureJournal     // or nil
-	rotations []*rotation
 	mapper    *ledger.Mapper[*store.Tx]
-	prover    *ledger.Prover
-	policy    []byte       // text of the witness policy in force; nil without one
-	mapped    atomic.Int64 // by the hub's clock, unix ns, when a map head was last due
+	mapped    atomic.Int64    // by the hub's clock, unix ns, when a map head was last due
+	erasures  *erasureJournal // or nil
+	rotations []*rotation
 	consents  *consent.Service[*store.Tx]
 	releases  *release.Engine[*store.Tx]
+	windows   *remoteWindows
 	committer *committer
 	writers   *writers
 	meter     *meterService
 
-	grpc, internal *grpc.Server
+	grpc, internal *grpc.Server // nil for a portal alone
 	health         *health.Server
 	http           *http.Server
 	grpcListener   net.Listener
@@ -82,28 +85,35 @@ type Hub struct {
 
 // New wires a hub and binds its listeners: after it returns, GRPCAddr and
 // HTTPAddr are known, and clients may connect though nobody answers before
-// Serve. The store must be migrated.
+// Serve. The store must be migrated. A process that records events and does not sign
+// waits here for the one that does, at most a minute.
 func New(ctx context.Context, cfg Config, d Deps) (_ *Hub, err error) {
 	cfg.setDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	h := &Hub{cfg: cfg, store: d.Store, log: d.Log, clock: d.Clock, stopping: make(chan struct{})}
+	roles, err := parseRoles(cfg.Roles)
+	if err != nil {
+		return nil, err
+	}
+	h := &Hub{cfg: cfg, roles: roles, store: d.Store, log: d.Log, clock: d.Clock, stopping: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			h.Close()
 		}
 	}()
-	for _, key := range []string{hubKey, keyguard.HouseholdKey} {
-		if err := d.Keys.CreateKey(ctx, key); err != nil {
-			return nil, fmt.Errorf("making key %s: %w", key, err)
-		}
+	if h.peers, err = dialPeers(cfg.Peers, roles.needed()); err != nil {
+		return nil, err
 	}
-	secrets, err := loadSecrets(ctx, d.Store, d.Keys, d.Random, d.Clock)
+	if err := h.createKeys(ctx, d.Keys); err != nil {
+		return nil, err
+	}
+	services, err := h.wire(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.wire(ctx, d, secrets); err != nil {
+	h.health = health.NewServer()
+	if err := h.doors(ctx, services); err != nil {
 		return nil, err
 	}
 	if err := h.listen(); err != nil {
@@ -112,206 +122,29 @@ func New(ctx context.Context, cfg Config, d Deps) (_ *Hub, err error) {
 	return h, nil
 }
 
-// wire makes the core and the services above it.
-func (h *Hub) wire(ctx context.Context, d Deps, secrets *secrets) error {
-	signer, vkey, err := ledger.NewSigner(h.cfg.Origin, secrets.ledger.bytes())
-	if err != nil {
-		return fmt.Errorf("making ledger signer: %w", err)
+// createKeys makes the keys of the key service that the roles use.
+func (h *Hub) createKeys(ctx context.Context, keys KeyService) error {
+	var names []string
+	if h.roles.has(wrapping) {
+		names = append(names, hubKey)
 	}
-	pq, err := signer.AddMLDSA(secrets.mldsa.bytes(), d.Clock)
-	if err != nil {
-		return fmt.Errorf("making ledger signer: %w", err)
+	if h.roles.has(onAccess | onKeyguard) {
+		names = append(names, keyguard.HouseholdKey)
 	}
-	h.vkey = vkey + "\n" + pq
-	if err := d.Store.CreateLedger(ctx, h.cfg.Origin); err != nil {
-		return err
-	}
-	verifier, err := ledger.NewVerifier(h.vkey)
-	if err != nil {
-		return fmt.Errorf("reading own verifier key: %w", err)
-	}
-	_, unsigned := d.Store.Checkpoint(ctx) // before this process writes anything
-	demanded, err := h.sequence(ctx, d, signer, verifier)
-	if err != nil {
-		return err
-	}
-	h.consents = consent.NewService(consent.Ledger[*store.Tx](h.sequencer), d.Random)
-	h.releases = release.NewEngine(release.Config[*store.Tx]{
-		Store: d.Store, Ledger: h.sequencer, Keys: d.Keys, Signer: ed25519.NewKeyFromSeed(secrets.release.bytes()), Catalogue: h.cfg.Catalogue, Origin: h.cfg.Origin,
-		Now: d.Clock, Rand: d.Random, Log: d.Log,
-	})
-	secrets.eraseSeeds()
-	h.writers = &writers{sequencer: h.sequencer, random: d.Random, clock: d.Clock}
-	if _, err := h.writers.get(ctx); err != nil {
-		return err
-	}
-	if err := h.recordKeyPolicy(ctx, d.Random); err != nil {
-		return err
-	}
-	h.committer = newCommitter(d.Store, h.cfg.Ingest.Committers, d.Log)
-	h.meter = &meterService{
-		preparer: &preparer{
-			store: d.Store, writers: h.writers, windows: h.releases, macKey: secrets.batches, clock: d.Clock,
-			keys:  &keyCache{load: d.Store.PublicKeys, lru: newLRU[store.KeyID, loadedKey](keyCacheSize), clock: d.Clock},
-			slack: int64(h.cfg.Ingest.FutureSlack / time.Second), slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
-		},
-		committer: h.committer, store: d.Store, cfg: h.cfg.Ingest, log: d.Log, stopping: h.stopping, sound: h.sequencer.Failure,
-	}
-	if err := h.openJournal(ctx, unsigned == nil); err != nil {
-		return err
-	}
-	eraser := &eraser{store: d.Store, sequencer: h.sequencer, journal: h.erasures, clock: d.Clock, random: d.Random}
-	if err := h.replayErasures(ctx, eraser); err != nil {
-		return err
-	}
-	h.rotations = newRotations(d, h.sequencer, h.cfg.Erasure)
-	h.prover = ledger.NewProver(d.Store)
-	guardian := d.Guardian
-	if guardian == nil {
-		guardian = keyguard.New(d.Store, d.Keys, demanded, d.Clock)
-	}
-	codes := letterCodes{key: secrets.codes}
-	services := services{
-		meter:    h.meter,
-		registry: &registryService{store: d.Store, keys: d.Keys, rotations: h.rotations, codes: codes, eraser: eraser, clock: d.Clock, random: d.Random},
-		consent:  &consentService{store: d.Store, prover: h.prover, consents: h.consents, clock: d.Clock, narrowings: newBuckets(narrowingsPerHour, time.Hour)},
-		reading: &readingService{
-			store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
-			guard: guardian, proofs: &readProofs{
-				store: d.Store, prover: h.prover, demanded: h.demanded, leaves: newLRU[consentTerms, uint64](consentLeafCacheSize),
-			}, reads: newBuckets(readsPerMinute, time.Minute),
-		},
-		release: &releaseService{store: d.Store, catalogue: h.cfg.Catalogue, clock: d.Clock},
-		audit:   &auditService{store: d.Store, prover: h.prover, sequencer: h.sequencer, mapper: h.mapper, clock: d.Clock, vkey: vkey},
-		session: &sessionService{
-			store: d.Store, sequencer: h.sequencer, eraser: eraser, erasure: h.cfg.Erasure, codes: codes, clock: d.Clock, random: d.Random, tries: newBucket(60, time.Minute),
-		},
-	}
-	if h.cfg.serveKeys {
-		services.key = newKeyService(guardian, d.Random, d.Log)
-	}
-	h.health = health.NewServer()
-	return h.doors(ctx, services)
-}
-
-// sequence starts the sequencer with all that watches over it, and returns what
-// the keeper of keys demands of a record.
-func (h *Hub) sequence(ctx context.Context, d Deps, signer ledger.Signer, verifier *ledger.Verifier) (demanded *ledger.Verifier, err error) {
-	opt := ledger.Options{Now: d.Clock, Rand: d.Random, Logger: d.Log, Sealed: true}
-	if path := h.cfg.Ledger.SelfWitness; path != "" {
-		if h.witness, err = ledger.OpenWitnessFile(path, h.cfg.Origin); err != nil {
-			return nil, err
+	for _, key := range names {
+		if err := keys.CreateKey(ctx, key); err != nil {
+			return fmt.Errorf("making key %s: %w", key, err)
 		}
-		opt.Witness = h.witness
-		if size, _, err := h.witness.Recall(); err == nil && size == 0 {
-			if _, err := d.Store.Checkpoint(ctx); err == nil {
-				d.Log.LogAttrs(ctx, slog.LevelWarn, "the ledger's witness file is new and the ledger is not: what was signed before is not remembered")
-			}
-		}
-	} else {
-		d.Log.LogAttrs(ctx, slog.LevelWarn, "no witness file: a store that was set back before a start is not noticed")
-	}
-	policy, text, err := h.cfg.Ledger.policy()
-	if err != nil {
-		return nil, err
-	}
-	h.policy = text
-	if policy != nil {
-		h.cosigner = ledger.NewCosigner(ledger.CosignerConfig{
-			Store: d.Store, Verifier: verifier, Policy: policy, Client: &http.Client{Timeout: witnessTimeout}, Logger: d.Log,
-			Fail: func(err error) { h.sequencer.Fail(err) },
-		})
-		opt.Published = h.cosigner.Notify
-	}
-	demanded = verifier
-	if h.cfg.Ledger.ReleaseRequires == requireCosigned {
-		demanded = verifier.WithPolicy(policy)
-	}
-	h.sequencer = ledger.NewSequencer(ledger.Store[*store.Tx](d.Store), signer, opt)
-	h.mapper = ledger.NewMapper(ledger.MapStore[*store.Tx](d.Store), h.sequencer)
-	h.mapped.Store(d.Clock().UnixNano())
-	var watching context.Context
-	watching, h.stopWatching = context.WithCancel(context.Background())
-	if h.cosigner != nil {
-		go h.cosigner.Run(watching)
-	}
-	if dir := h.cfg.Ledger.Export; dir != "" {
-		go h.export(watching, ledger.NewExporter(d.Store, dir))
-	}
-	return demanded, nil
-}
-
-// recordKeyPolicy writes into the ledger, at every start, whose signatures it bears
-// from then on and what the keeper of keys demands before it hands out a key: who
-// weakens either does it on record.
-func (h *Hub) recordKeyPolicy(ctx context.Context, random io.Reader) error {
-	var start [16]byte
-	if _, err := io.ReadFull(random, start[:]); err != nil {
-		return fmt.Errorf("drawing a name: %w", err)
-	}
-	digest := ledger.KeyPolicyDigest(h.vkey, h.cfg.Ledger.ReleaseRequires, h.policy)
-	_, err := h.sequencer.Propose(ctx, fmt.Sprintf("key-policy/%x", start), func(context.Context, *store.Tx, ledger.Position) (ledger.Payload, error) {
-		return ledger.Payload{Kind: ledger.KindAdmin, Detail: ledger.DetailKeyPolicy, Digest: digest}, nil
-	})
-	if err != nil {
-		return fmt.Errorf("recording keys and policy: %w", err)
 	}
 	return nil
 }
 
-// export copies the log to a directory until ctx ends. It is in nobody's way: what
-// fails is said, and tried again.
-func (h *Hub) export(ctx context.Context, e *ledger.Exporter) {
-	every := time.NewTicker(h.cfg.Ledger.ExportEvery)
-	defer every.Stop()
-	for {
-		if h.sequencer.Failure() == nil {
-			if _, err := e.Export(ctx); err != nil && ctx.Err() == nil {
-				h.log.LogAttrs(ctx, slog.LevelError, "exporting the ledger", slog.String("cause", err.Error()))
-			}
-		}
-		select {
-		case <-every.C:
-		case <-ctx.Done():
-			return
-		}
+// failure says why the ledger can no longer be trusted; nil while it can.
+func (h *Hub) failure() error {
+	if h.sequencer == nil {
+		return nil
 	}
-}
-
-// witnessTimeout bounds one question to a witness.
-const witnessTimeout = 5 * time.Second
-
-// demanded returns the checkpoint under which the keeper of keys takes the record
-// of a read: the newest, or one that is cosigned, as soon as there is one and at
-// most for so long as the configuration says.
-func (h *Hub) demanded(ctx context.Context, index uint64) (note []byte, err error) {
-	if h.cfg.Ledger.ReleaseRequires != requireCosigned {
-		return h.store.Checkpoint(ctx)
-	}
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.Ledger.CosignTimeout)
-	defer cancel()
-	return h.cosigner.Await(ctx, index)
-}
-
-type services struct {
-	meter    *meterService
-	registry *registryService
-	consent  *consentService
-	reading  *readingService
-	release  *releaseService
-	audit    *auditService
-	session  *sessionService
-	key      *keyService // nil where no other process asks this one for keys
-}
-
-func (s services) register(to *grpc.Server) {
-	wattveilv1.RegisterMeterServiceServer(to, s.meter)
-	wattveilv1.RegisterRegistryServiceServer(to, s.registry)
-	wattveilv1.RegisterConsentServiceServer(to, s.consent)
-	wattveilv1.RegisterReadingServiceServer(to, s.reading)
-	wattveilv1.RegisterReleaseServiceServer(to, s.release)
-	wattveilv1.RegisterAuditServiceServer(to, s.audit)
-	wattveilv1.RegisterSessionServiceServer(to, s.session)
+	return h.sequencer.Failure()
 }
 
 // VerifierKey is the ledger's public keys as signed notes' vkeys, Ed25519 and
@@ -327,8 +160,10 @@ const tick = 30 * time.Second
 func (h *Hub) Serve(ctx context.Context) error {
 	h.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 	failed := make(chan error, 3)
-	go func() { failed <- h.grpc.Serve(h.grpcListener) }()
-	go func() { failed <- h.internal.Serve(h.bufListener) }()
+	if h.grpc != nil {
+		go func() { failed <- h.grpc.Serve(h.grpcListener) }()
+		go func() { failed <- h.internal.Serve(h.bufListener) }()
+	}
 	go func() {
 		if h.http.TLSConfig != nil {
 			failed <- h.http.ServeTLS(h.httpListener, "", "")
@@ -368,39 +203,48 @@ func (h *Hub) Serve(ctx context.Context) error {
 	return nil
 }
 
-// Tend does what time brings: it closes the days whose watermark has passed,
-// publishes them and what is live, and ends consents that have run out. Serve calls it every
-// tick; a hub whose clock follows data is tended by whoever moves the clock.
-// Safe for concurrent use; what is already done is not done again. Over a ledger
-// that can no longer be trusted it does nothing: budget would be spent on a release
-// that cannot be recorded.
+// Tend does what time brings, of what this process's roles do: it closes the days whose
+// watermark has passed, publishes them and what is live, and ends consents that have run
+// out. Serve calls it every tick; a hub whose clock follows data is tended by whoever
+// moves the clock. Safe for concurrent use; what is already done is not done again. Over
+// a ledger that can no longer be trusted it does nothing: budget would be spent on a
+// release that cannot be recorded.
 func (h *Hub) Tend(ctx context.Context) error {
-	if err := h.sequencer.Failure(); err != nil {
+	if err := h.failure(); err != nil {
 		return err
 	}
-	_, closing := h.releases.CloseDue(ctx)
-	if closing != nil {
-		closing = fmt.Errorf("closing days: %w", closing)
+	var errs []error // a day that will not close keeps nobody's consent alive
+	failed := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		}
 	}
-	_, live := h.releases.PublishLive(ctx)
-	if live != nil {
-		live = fmt.Errorf("publishing live load: %w", live)
+	if h.roles.has(onRelease) {
+		_, err := h.releases.CloseDue(ctx)
+		failed("closing days", err)
+		_, err = h.releases.PublishLive(ctx)
+		failed("publishing live load", err)
 	}
-	// Ingest keeps no key of a day past its watermark, closed or not: keys seal,
-	// and a day that cannot be closed yet needs none.
-	h.writers.forget(meter.DayOf(h.clock().Add(-h.cfg.Catalogue.Watermark).Unix()))
-	h.meter.preparer.keys.forget()
-	_, expiring := h.consents.ExpireDue(ctx)
-	if expiring != nil {
-		expiring = fmt.Errorf("ending consents: %w", expiring)
+	if h.roles.has(onIngest) {
+		// Ingest keeps no key of a day past its watermark, closed or not: keys seal,
+		// and a day that cannot be closed yet needs none.
+		h.writers.forget(meter.DayOf(h.clock().Add(-h.cfg.Catalogue.Watermark).Unix()))
+		h.meter.preparer.keys.forget()
+		if h.windows != nil {
+			failed("asking for windows", h.windows.ahead(ctx))
+		}
 	}
-	return errors.Join(closing, live, expiring) // a day that will not close keeps nobody's consent alive
+	if h.roles.has(onAccess) {
+		_, err := h.consents.ExpireDue(ctx)
+		failed("ending consents", err)
+	}
+	return errors.Join(errs...)
 }
 
 // Rotate does one step of what is due of the rotation of keys. Serve does so every tick, beside
 // everything else: looking through what is stored takes time. Safe for concurrent use.
 func (h *Hub) Rotate(ctx context.Context) error {
-	if err := h.sequencer.Failure(); err != nil {
+	if err := h.failure(); err != nil {
 		return err
 	}
 	var errs []error
@@ -428,6 +272,9 @@ func (h *Hub) rotating(ctx context.Context) {
 
 // mapIfDue writes a map head if one is due by the hub's clock.
 func (h *Hub) mapIfDue(ctx context.Context) error {
+	if h.mapper == nil {
+		return nil
+	}
 	now := h.clock().UnixNano()
 	if now-h.mapped.Load() < int64(h.cfg.Ledger.MapEvery) {
 		return nil
@@ -493,6 +340,8 @@ func (h *Hub) Close() {
 	if h.sequencer != nil {
 		h.sequencer.Close()
 	}
+	h.peers.close()
+	h.peers = nil
 	if h.witness != nil {
 		_ = h.witness.Close()
 		h.witness = nil

@@ -122,7 +122,7 @@ func TestTwoHubsStartAtOnce(t *testing.T) {
 		results := make(chan result, 4)
 		for range cap(results) {
 			go func() {
-				s, err := loadSecrets(t.Context(), s, ring, rand.Reader, (&clock{}).now)
+				s, err := loadSecrets(t.Context(), s, ring, rand.Reader, (&clock{}).now, allRoles)
 				results <- result{s, err}
 			}()
 		}

@@ -26,6 +26,7 @@ type gate struct {
 	mono func() time.Time
 	// sound says why the ledger can no longer be trusted; nil while it can.
 	sound func() error
+	roles roleSet // of this process
 }
 
 func (g *gate) admit(ctx context.Context, method string) (context.Context, error) {
@@ -36,14 +37,20 @@ func (g *gate) admit(ctx context.Context, method string) (context.Context, error
 	if err != nil {
 		return nil, err
 	}
+	if rule, known := Matrix[method]; known && !g.roles.has(rule.By) {
+		return nil, errElsewhere
+	}
 	if !allowed(method, p.Kind) {
-		if p.Kind == Public {
+		if p.Kind&Public != 0 {
 			return nil, &inputError{codes.Unauthenticated, "no_identity", "this call needs a client certificate or a session"}
 		}
 		return nil, &inputError{codes.PermissionDenied, "not_for_you", "this call is not for this kind of caller"}
 	}
 	return withPrincipal(ctx, p), nil
 }
+
+// errElsewhere answers a call that another part of the hub answers.
+var errElsewhere = &inputError{codes.Unimplemented, "served_elsewhere", "another part of this hub answers this call, at another address"}
 
 // finish turns err into what the caller sees and writes the call's log line:
 // method, code, reason and duration, never what was asked or answered.

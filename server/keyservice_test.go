@@ -28,8 +28,8 @@ import (
 	"github.com/wattveil/wattveil/server/store"
 )
 
-// servingKeys lets other processes ask a hub for block keys.
-func servingKeys(c *Config) { c.serveKeys = true }
+// servingParts lets other processes ask a hub for block keys.
+func servingParts(c *Config) { c.serveParts = true }
 
 // overTheWire puts mutual TLS, the gate and the matrix before a guardian, as a
 // process of its own does, and asks it with the certificate of the role.
@@ -39,7 +39,7 @@ func overTheWire(t *testing.T, g keyguard.Guardian) keyguard.Guardian {
 	config, err := serverTLS(ca.serverFiles(t, t.TempDir()), tls.RequireAndVerifyClientCert, (&logbook{}).logger(), "h2")
 	ok(t, err)
 	log := (&logbook{}).logger()
-	door := &gate{auth: &authenticator{clock: time.Now}, log: log, mono: time.Now, sound: func() error { return nil }}
+	door := &gate{auth: &authenticator{clock: time.Now}, log: log, mono: time.Now, sound: func() error { return nil }, roles: onKeyguard}
 	srv := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)), grpc.UnaryInterceptor(door.unary), grpc.MaxSendMsgSize(maxAnswerBytes))
 	wattveilv1.RegisterKeyServiceServer(srv, newKeyService(g, rand.Reader, log))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -63,7 +63,7 @@ type apart struct {
 }
 
 func newApart(t *testing.T, url string) *apart {
-	w := &apart{town: newTown(t, url, servingKeys)}
+	w := &apart{town: newTown(t, url, servingParts)}
 	w.connect()
 	return w
 }
@@ -187,7 +187,7 @@ func TestReadThroughAnotherProcess(t *testing.T) {
 		w.keep(batch("b-1", day(home, yesterday, 100)))
 		id := w.granted(h, "1", terms())
 		cfg := w.cfg
-		cfg.GRPC.Listen, cfg.serveKeys, cfg.Ledger.SelfWitness = "127.0.0.1:0", false, ""
+		cfg.GRPC.Listen, cfg.serveParts, cfg.Ledger.SelfWitness = "127.0.0.1:0", false, ""
 		reader, err := New(t.Context(), cfg, Deps{Store: w.store, Keys: nobodysKeys{w.keys}, Clock: w.clock.now, Random: rand.Reader, Log: w.log.logger(), Guardian: w.guard})
 		ok(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -237,7 +237,11 @@ func TestKeysAreForOneRole(t *testing.T) {
 	for _, c := range []*client{w.utility, w.recipient, w.operator, w.regulator} {
 		refused(t, ask(c), codes.PermissionDenied, "not_for_you")
 	}
-	for _, id := range []string{"release", "ingest", "keyguard", "Access", "access2"} {
+	for _, id := range []string{"release", "ingest", "keyguard", "ledger"} {
+		refused(t, ask(w.as("role", id)), codes.PermissionDenied, "not_for_you")
+	}
+	refused(t, ask(w.as("role", "portal")), codes.Unauthenticated, "no_identity") // it is its visitors
+	for _, id := range []string{"Access", "access2", ""} {
 		refused(t, ask(w.as("role", id)), codes.Unauthenticated, "unknown_certificate")
 	}
 	access := w.as("role", "access")

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/wattveil/wattveil/ledger"
@@ -16,6 +19,10 @@ type LedgerConfig struct {
 	// noticed by it. LoadConfig makes it ledger.witness beside the configuration
 	// file if it is not named; a hub without one says so in its log.
 	SelfWitness string `yaml:"self_witness"`
+	// VerifierKeys is the file of the ledger's public keys, one a line. The process that
+	// signs writes it, and refuses to start over another ledger's; every other process
+	// reads there what it believes.
+	VerifierKeys string `yaml:"verifier_keys"`
 	// MapEvery is how often the ledger records how every household's chain of
 	// events ends, if any has grown; 2 s if zero.
 	MapEvery time.Duration `yaml:"map_every"`
@@ -58,14 +65,11 @@ func (l *LedgerConfig) setDefaults() {
 }
 
 // resolve makes relative paths relative to dir, that of the configuration file.
-func (l *LedgerConfig) resolve(dir string) {
-	if l.SelfWitness == "" {
+func (l *LedgerConfig) resolve(dir string, roles roleSet) {
+	if l.SelfWitness == "" && roles.has(onLedger) {
 		l.SelfWitness = selfWitnessName
 	}
-	if !filepath.IsAbs(l.SelfWitness) {
-		l.SelfWitness = filepath.Join(dir, l.SelfWitness)
-	}
-	for _, p := range []*string{&l.Policy, &l.Export} {
+	for _, p := range []*string{&l.SelfWitness, &l.Policy, &l.Export, &l.VerifierKeys} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
@@ -105,4 +109,46 @@ func (l LedgerConfig) policy() (*ledger.Policy, []byte, error) {
 		return nil, nil, fmt.Errorf("%w: ledger.policy: %w", ErrConfig, err)
 	}
 	return p, text, nil
+}
+
+// publishKeys writes the ledger's public keys into their file, if one is named. Other
+// keys there are another ledger's: it is not written over.
+func (l LedgerConfig) publishKeys(vkeys string) error {
+	if l.VerifierKeys == "" {
+		return nil
+	}
+	there, err := os.ReadFile(l.VerifierKeys)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("%w: ledger.verifier_keys: %w", ErrConfig, withoutPath(err))
+	case strings.TrimSpace(string(there)) != strings.TrimSpace(vkeys):
+		return fmt.Errorf("%w: ledger.verifier_keys holds other keys than this ledger's", ErrConfig)
+	default:
+		return nil
+	}
+	dir, name := filepath.Split(l.VerifierKeys)
+	f, err := os.CreateTemp(filepath.Clean(dir), name+".new-")
+	if err != nil {
+		return fmt.Errorf("%w: ledger.verifier_keys: %w", ErrConfig, withoutPath(err))
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // after the rename it is gone
+	_, err = f.WriteString(strings.TrimSpace(vkeys) + "\n")
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()) // they are public
+	if err == nil {
+		err = os.Rename(f.Name(), l.VerifierKeys)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the ledger's public keys: %w", withoutPath(err))
+	}
+	return nil
+}
+
+// readKeys reads the ledger's public keys.
+func (l LedgerConfig) readKeys() (string, error) {
+	text, err := os.ReadFile(l.VerifierKeys)
+	if err != nil {
+		return "", fmt.Errorf("%w: ledger.verifier_keys: %w", ErrConfig, withoutPath(err))
+	}
+	return strings.TrimSpace(string(text)), nil
 }

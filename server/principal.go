@@ -21,7 +21,7 @@ import (
 // Kind is what sort of caller somebody is. The authorisation matrix speaks in
 // kinds; everything finer (whose usage point, whose consent) is decided where
 // the object is at hand.
-type Kind uint8
+type Kind uint16
 
 // The kinds of callers.
 const (
@@ -37,10 +37,17 @@ const (
 	OperatorKind
 	// RegulatorKind audits.
 	RegulatorKind
-	// AccessRole is the part of the hub that opens readings, in a process of its
-	// own.
+	// The parts of the hub that call others, each in a process of its own. A process
+	// of several roles is of several kinds.
+	IngestRole
+	ReleaseRole
 	AccessRole
+	KeyguardRole
+	LedgerRole
+	PortalRole
 )
+
+const anyRole = IngestRole | ReleaseRole | AccessRole | KeyguardRole | LedgerRole | PortalRole
 
 var kindOfName = map[string]Kind{
 	"utility": UtilityKind, "recipient": RecipientKind, "operator": OperatorKind, "regulator": RegulatorKind,
@@ -48,7 +55,9 @@ var kindOfName = map[string]Kind{
 
 // kindOfRole are the parts of the hub that call others. To the matrix each is a
 // kind of its own, so that one part has no right of another.
-var kindOfRole = map[string]Kind{"access": AccessRole}
+var kindOfRole = map[string]Kind{
+	"ingest": IngestRole, "release": ReleaseRole, "access": AccessRole, "keyguard": KeyguardRole, "ledger": LedgerRole, "portal": PortalRole,
+}
 
 // roleName is the kind that certificates of the hub's parts name.
 const roleName = "role"
@@ -98,36 +107,36 @@ var (
 // CertificateURI is the URI that a client certificate carries in its subject
 // alternative names: wattveil://utility/ID, wattveil://recipient/ID,
 // wattveil://operator/ID or wattveil://regulator/ID, and for a part of the hub
-// wattveil://role/access.
+// wattveil://role/NAME; a process of several roles carries one for each.
 func CertificateURI(kind, id string) *url.URL {
 	return &url.URL{Scheme: "wattveil", Host: kind, Path: "/" + id}
 }
 
 // principalOf reads the caller from a verified TLS connection. A certificate
-// with no wattveil URI, with two, or with one that [CertificateURI] would have
-// written otherwise is refused.
+// with no wattveil URI, with two that are not both of roles, or with one that
+// [CertificateURI] would have written otherwise is refused.
 func principalOf(state tls.ConnectionState) (Principal, error) {
 	if len(state.VerifiedChains) == 0 {
 		return Principal{Kind: Public}, nil
 	}
-	var found *url.URL
+	var found Principal
 	for _, u := range state.VerifiedChains[0][0].URIs {
 		if u.Scheme != "wattveil" {
 			continue
 		}
-		if found != nil {
+		p, err := parsePrincipal(u.Host, strings.TrimPrefix(u.Path, "/"))
+		if err != nil || u.String() != CertificateURI(kindName(p.Kind), p.ID).String() {
 			return Principal{}, errBadCertificate
 		}
-		found = u
+		if found.Kind != 0 && (found.Kind|p.Kind)&^anyRole != 0 {
+			return Principal{}, errBadCertificate
+		}
+		found = Principal{Kind: found.Kind | p.Kind, ID: p.ID}
 	}
-	if found == nil {
+	if found.Kind == 0 {
 		return Principal{}, errBadCertificate
 	}
-	p, err := parsePrincipal(found.Host, strings.TrimPrefix(found.Path, "/"))
-	if err == nil && found.String() != CertificateURI(kindName(p.Kind), p.ID).String() {
-		return Principal{}, errBadCertificate
-	}
-	return p, err
+	return found, nil
 }
 
 func parsePrincipal(kind, id string) (Principal, error) {
@@ -172,6 +181,9 @@ type authenticator struct {
 	clock     Clock
 	// inProcess is set on the listener that only the HTTP edge can reach.
 	inProcess bool
+	// knows are the kinds that this process can look up in the directory. Of another
+	// kind it takes nobody's word: such a caller is the public.
+	knows Kind
 }
 
 func (a *authenticator) principal(ctx context.Context) (Principal, error) {
@@ -193,8 +205,14 @@ func (a *authenticator) principal(ctx context.Context) (Principal, error) {
 			}
 		}
 	}
-	if v := md.Get("authorization"); len(v) > 0 && p.Kind == Public {
+	if p.Kind&PortalRole != 0 { // it calls for its visitors, and has no right of its own
+		p.Kind = p.Kind&^PortalRole | Public
+	}
+	if v := md.Get("authorization"); len(v) > 0 && p.Kind&Public != 0 && a.knows&HouseholdKind != 0 {
 		return a.session(ctx, v)
+	}
+	if p.Kind&(UtilityKind|RecipientKind)&^a.knows != 0 {
+		return Principal{Kind: Public}, nil
 	}
 	return p, a.registered(ctx, p)
 }

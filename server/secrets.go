@@ -14,7 +14,7 @@ import (
 const hubKey = "hub"
 
 // secrets are the hub's own: made once, wrapped by the key service, kept in the
-// store.
+// store. A process has those of its roles.
 type secrets struct {
 	ledger  hidden // seed of the Ed25519 key that signs checkpoints
 	mldsa   hidden // seed of the ML-DSA-44 key that signs them too
@@ -26,7 +26,9 @@ type secrets struct {
 // eraseSeeds overwrites the seeds of what signs, once the signers are made.
 func (s *secrets) eraseSeeds() {
 	for _, seed := range []hidden{s.ledger, s.mldsa, s.release} {
-		clear(seed.bytes())
+		if seed.at != nil {
+			clear(seed.bytes())
+		}
 	}
 }
 
@@ -41,10 +43,10 @@ func hide(b []byte) hidden {
 
 func (h hidden) bytes() []byte { return **h.at }
 
-// loadSecrets reads the hub's secrets, making those that do not exist. Of two
+// loadSecrets reads the secrets of the roles of a process, making those that do not exist. Of two
 // processes that make one at the same moment the first to store it wins; the
 // other reads it.
-func loadSecrets(ctx context.Context, s *store.Store, keys seal.Wrapper, random io.Reader, clock Clock) (*secrets, error) {
+func loadSecrets(ctx context.Context, s *store.Store, keys seal.Wrapper, random io.Reader, clock Clock, roles roleSet) (*secrets, error) {
 	load := func(name string) ([]byte, error) {
 		secret, err := s.HubSecret(ctx, name)
 		if errors.Is(err, store.ErrNotFound) {
@@ -65,14 +67,25 @@ func loadSecrets(ctx context.Context, s *store.Store, keys seal.Wrapper, random 
 		}
 		return out[0], nil
 	}
-	var raw [5][]byte
-	for i, name := range []string{"ledger-signing", "release-signing", "batch-hash", "letter-codes", "ledger-signing-mldsa"} {
-		var err error
-		if raw[i], err = load(name); err != nil {
+	out := &secrets{}
+	for _, secret := range []struct {
+		of   roleSet
+		name string
+		into *hidden
+	}{
+		{onLedger, "ledger-signing", &out.ledger}, {onLedger, "ledger-signing-mldsa", &out.mldsa},
+		{onRelease, "release-signing", &out.release}, {onIngest, "batch-hash", &out.batches}, {onAccess, "letter-codes", &out.codes},
+	} {
+		if !roles.has(secret.of) {
+			continue
+		}
+		raw, err := load(secret.name)
+		if err != nil {
 			return nil, err
 		}
+		*secret.into = hide(raw)
 	}
-	return &secrets{ledger: hide(raw[0]), release: hide(raw[1]), batches: hide(raw[2]), codes: hide(raw[3]), mldsa: hide(raw[4])}, nil
+	return out, nil
 }
 
 func makeSecret(ctx context.Context, s *store.Store, keys seal.Wrapper, random io.Reader, name string, clock Clock) error {
