@@ -1,5 +1,7 @@
 package server
 
+import "github.com/wattveil/wattveil/server/store"
+
 // Rule is a row of the authorisation matrix.
 type Rule struct {
 	// By are the roles whose process answers the call; another one says so.
@@ -79,3 +81,10 @@ const everyone = Public | UtilityKind | RecipientKind | HouseholdKind | Operator
 
 // allowed says whether a caller of this kind may call the method at all.
 func allowed(method string, k Kind) bool { return Matrix[method].For&k != 0 }
+
+// Answers reports whether the process of a role answers a call, by its full name such as
+// /wattveil.v1.MeterService/Submit.
+func Answers(r store.Role, method string) bool {
+	s, err := parseRoles([]string{string(r)})
+	return err == nil && Matrix[method].By.has(s)
+}

@@ -53,17 +53,7 @@ func (s roleSet) needed() (others roleSet) {
 }
 
 func (p *PeersConfig) address(role roleSet) string {
-	switch role {
-	case onRelease:
-		return p.Release
-	case onAccess:
-		return p.Access
-	case onKeyguard:
-		return p.Keyguard
-	case onLedger:
-		return p.Ledger
-	}
-	return ""
+	return map[roleSet]string{onRelease: p.Release, onAccess: p.Access, onKeyguard: p.Keyguard, onLedger: p.Ledger}[role]
 }
 
 // problem says what is wrong with the addresses of the others, or nothing.

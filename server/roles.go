@@ -27,8 +27,12 @@ var inOrder = []struct {
 	set  roleSet
 	name store.Role
 }{
-	{onIngest, store.RoleIngest}, {onRelease, store.RoleRelease}, {onAccess, store.RoleAccess},
-	{onKeyguard, store.RoleKeyguard}, {onLedger, store.RoleLedger}, {onPortal, store.RolePortal},
+	{onIngest, store.RoleIngest},
+	{onRelease, store.RoleRelease},
+	{onAccess, store.RoleAccess},
+	{onKeyguard, store.RoleKeyguard},
+	{onLedger, store.RoleLedger},
+	{onPortal, store.RolePortal},
 }
 
 // What several roles have in common.
@@ -62,7 +66,8 @@ func parseRoles(names []string) (roleSet, error) {
 		i := slices.IndexFunc(inOrder, func(r struct {
 			set  roleSet
 			name store.Role
-		}) bool {
+		},
+		) bool {
 			return string(r.name) == name
 		})
 		if i < 0 || s.has(inOrder[i].set) {

@@ -73,8 +73,11 @@ func loadSecrets(ctx context.Context, s *store.Store, keys seal.Wrapper, random 
 		name string
 		into *hidden
 	}{
-		{onLedger, "ledger-signing", &out.ledger}, {onLedger, "ledger-signing-mldsa", &out.mldsa},
-		{onRelease, "release-signing", &out.release}, {onIngest, "batch-hash", &out.batches}, {onAccess, "letter-codes", &out.codes},
+		{onLedger, "ledger-signing", &out.ledger},
+		{onLedger, "ledger-signing-mldsa", &out.mldsa},
+		{onRelease, "release-signing", &out.release},
+		{onIngest, "batch-hash", &out.batches},
+		{onAccess, "letter-codes", &out.codes},
 	} {
 		if !roles.has(secret.of) {
 			continue

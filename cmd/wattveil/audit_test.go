@@ -27,6 +27,7 @@ import (
 // regulator check it by.
 type audited struct {
 	*demo
+	rig   *rig
 	t     *testing.T
 	dir   string
 	args  []string // of verify audit, after "verify --json"
@@ -51,7 +52,8 @@ func newAuditedOn(t *testing.T, store string, service server.KeyService) *audite
 		t.Fatal(err)
 	}
 	t.Cleanup(rig.stop)
-	a.demo = &demo{rig: rig, cmd: &cobra.Command{}, flags: &demoFlags{households: 3, days: 2}, say: func(string, ...any) {}}
+	a.rig = rig
+	a.demo = &demo{stage: rig, catalogue: rig.catalogue, cmd: &cobra.Command{}, flags: &demoFlags{households: 3, days: 2}, say: func(string, ...any) {}}
 	a.report = demoReport{Refused: map[string]uint64{}}
 	for _, step := range []func() error{
 		func() error { return a.load(t.Context()) }, func() error { return a.register(t.Context()) }, func() error { return a.ingest(t.Context()) },

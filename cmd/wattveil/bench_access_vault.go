@@ -21,8 +21,9 @@ import (
 // benchVault is a Vault in a process of its own, with a transit engine and an audit
 // file, as production has them.
 type benchVault struct {
-	wrapper *keys.Vault
-	stop    func()
+	wrapper    *keys.Vault
+	url, token string // of who may do everything
+	stop       func()
 }
 
 // startBenchVault runs server/keys/testvault. It ends with stop, or with this process.
@@ -65,6 +66,7 @@ func startBenchVault(ctx context.Context, program, dir string) (_ *benchVault, e
 			return nil, err
 		}
 	}
+	v.url, v.token = url, token
 	v.wrapper, err = keys.NewVault(keys.VaultConfig{Address: url, Token: keys.Secret(token), Timeout: time.Minute, Now: time.Now})
 	return v, err
 }

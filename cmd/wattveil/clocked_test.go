@@ -84,12 +84,18 @@ type clockedProcess struct {
 // startClocked starts a clocked hub that is killed when the test ends, and waits for it.
 func (s *site) startClocked(t *testing.T, now time.Time) *clockedProcess {
 	t.Helper()
-	cmd := exec.Command("wattveil-clocked", s.path("hub.yaml"), strconv.FormatInt(now.Unix(), 10))
+	return runClocked(t, s.path("hub.yaml"), s.path("hub.log"), now)
+}
+
+// runClocked starts a clocked hub of a configuration, as startClocked does.
+func runClocked(t *testing.T, config, logFile string, now time.Time) *clockedProcess {
+	t.Helper()
+	cmd := exec.Command("wattveil-clocked", config, strconv.FormatInt(now.Unix(), 10))
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := s.run(cmd)
+	h, err := runHub(cmd, logFile)
 	if err == nil {
 		t.Cleanup(h.kill)
 		err = h.await(t.Context())

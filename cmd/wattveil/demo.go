@@ -116,12 +116,10 @@ func (f *demoFlags) run(cmd *cobra.Command) (err error) {
 	defer rig.stop()
 	say("A hub runs on this machine: store %s, keys in a local keyring, ledger %q.", rig.storeName, rig.origin)
 
-	d := &demo{rig: rig, cmd: cmd, flags: f, say: say}
+	d := &demo{stage: rig, catalogue: rig.catalogue, cmd: cmd, flags: f, say: say}
 	d.report = demoReport{Refused: map[string]uint64{}, Releases: []demoRelease{}, Store: rig.storeName, KeyService: "local keyring"}
-	for _, step := range []func(context.Context) error{d.load, d.register, d.ingest, d.collect, d.consent, d.complete, d.verify} {
-		if err := step(ctx); err != nil {
-			return err
-		}
+	if err := d.play(ctx); err != nil {
+		return err
 	}
 	if asJSON(cmd) {
 		if err := printJSON(cmd, d.report); err != nil {
@@ -140,6 +138,16 @@ func (f *demoFlags) run(cmd *cobra.Command) (err error) {
 	}
 	if !d.report.Ledger.Verified || d.report.Reads.RefusedAfterRevoke != 1 {
 		return errNo
+	}
+	return nil
+}
+
+// play plays the story from its beginning to its end.
+func (d *demo) play(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{d.load, d.register, d.ingest, d.collect, d.consent, d.complete, d.verify} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -12,11 +12,11 @@ import (
 // complete lets the household and the regulator check, each with its own keys and
 // nobody's help, that nothing was kept from them.
 func (d *demo) complete(ctx context.Context) error {
-	v, err := ledger.NewVerifier(d.rig.hub.VerifierKey())
+	v, err := ledger.NewVerifier(d.stage.verifierKeys())
 	if err != nil {
 		return err
 	}
-	src, err := ledger.HTTPSource("http://"+d.rig.hub.HTTPAddr(), http.DefaultClient)
+	src, err := ledger.HTTPSource(d.stage.record(), http.DefaultClient)
 	if err != nil {
 		return err
 	}
@@ -36,12 +36,12 @@ func (d *demo) complete(ctx context.Context) error {
 		return fmt.Errorf("checking the household's record: %w", err)
 	}
 	d.say("The household checked with its own secret that it was shown all %d events of its own, and that none is missing.", own.Events)
-	conn, err := d.rig.dial("regulator", demoRegulator)
+	conn, err := d.stage.caller("regulator", demoRegulator)
 	if err != nil {
 		return err
 	}
 	audit, err := ledger.AuditLog(ctx, v, src, auditSource{wattveilv1.NewAuditServiceClient(conn)}, d.envelopeKeys,
-		ledger.AuditOptions{YearlyCapNano: uint64(d.rig.catalogue.YearlyCap), DailyCapNano: uint64(d.rig.catalogue.DailyCap)})
+		ledger.AuditOptions{YearlyCapNano: uint64(d.catalogue.YearlyCap), DailyCapNano: uint64(d.catalogue.DailyCap)})
 	if err != nil {
 		return fmt.Errorf("auditing: %w", err)
 	}

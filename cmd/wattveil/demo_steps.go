@@ -45,11 +45,12 @@ const (
 
 // demo is the story, step by step. It speaks to the hub as its callers do.
 type demo struct {
-	rig    *rig
-	cmd    *cobra.Command
-	flags  *demoFlags
-	say    func(string, ...any)
-	report demoReport
+	stage     stage
+	catalogue release.Catalogue // the stage's
+	cmd       *cobra.Command
+	flags     *demoFlags
+	say       func(string, ...any)
+	report    demoReport
 
 	days   [][]meter.Series // by local day
 	homes  []string         // usage points, in the order of the file
@@ -99,7 +100,7 @@ func (d *demo) load(context.Context) error {
 // register tells the hub the public grid tree, the usage points and who lives
 // there. A home's feeder follows from the hash of its identifier.
 func (d *demo) register(ctx context.Context) error {
-	conn, err := d.rig.dial("operator", "demo")
+	conn, err := d.stage.caller("operator", "demo")
 	if err != nil {
 		return err
 	}
@@ -154,7 +155,7 @@ func (d *demo) register(ctx context.Context) error {
 // postKeys lets a regulator post a key for each month of the data: without one
 // that is valid, no third party reads.
 func (d *demo) postKeys(ctx context.Context) error {
-	conn, err := d.rig.dial("regulator", demoRegulator)
+	conn, err := d.stage.caller("regulator", demoRegulator)
 	if err != nil {
 		return err
 	}
@@ -178,7 +179,7 @@ func (d *demo) postKeys(ctx context.Context) error {
 // ingest streams day after day. The clock follows the data: a day is sent just
 // after it has ended, and whatever is due by then closes.
 func (d *demo) ingest(ctx context.Context) error {
-	conn, err := d.rig.dial("utility", demoUtility)
+	conn, err := d.stage.caller("utility", demoUtility)
 	if err != nil {
 		return err
 	}
@@ -201,7 +202,9 @@ func (d *demo) ingest(ctx context.Context) error {
 		}
 	}}
 	for n, day := range d.days {
-		d.rig.clock.set(demoStart.AddDate(0, 0, n+1).Add(10 * time.Minute))
+		if err := d.stage.turn(ctx, demoStart.AddDate(0, 0, n+1).Add(10*time.Minute)); err != nil {
+			return err
+		}
 		began := time.Now()
 		err := s.run(ctx, pull(func(yield func(meter.Series) error) error {
 			for _, x := range day {
@@ -218,13 +221,15 @@ func (d *demo) ingest(ctx context.Context) error {
 		for _, x := range day {
 			d.remember(x, refused[string(x.UsagePoint)])
 		}
-		if err := d.rig.hub.Tend(ctx); err != nil {
+		if err := d.stage.tend(ctx); err != nil {
 			return err
 		}
 	}
 	bar.finish()
-	d.rig.clock.set(demoStart.AddDate(0, 0, len(d.days)).Add(d.rig.catalogue.Watermark + 2*time.Hour))
-	return d.rig.hub.Tend(ctx)
+	if err := d.stage.turn(ctx, demoStart.AddDate(0, 0, len(d.days)).Add(d.catalogue.Watermark+2*time.Hour)); err != nil {
+		return err
+	}
+	return d.stage.tend(ctx)
 }
 
 // remember keeps what the hub accepted of a series.
@@ -240,7 +245,7 @@ func (d *demo) remember(s meter.Series, refused map[int64]bool) {
 // collect fetches every release as anybody could, checks its signature, and
 // compares it with what was sent.
 func (d *demo) collect(ctx context.Context) error {
-	conn, err := d.rig.dial("regulator", "demo")
+	conn, err := d.stage.caller("regulator", "demo")
 	if err != nil {
 		return err
 	}
@@ -283,7 +288,7 @@ func (d *demo) collect(ctx context.Context) error {
 	for _, name := range slices.Sorted(maps.Keys(published)) {
 		lines = append(lines, fmt.Sprintf("%s %d", name, published[name]))
 	}
-	d.say("Published: %s. %.4f of the year's cap ρ = %s is spent.", strings.Join(lines, ", "), float64(budget.GetSpentNanoRho())/1e9, d.rig.catalogue.YearlyCap)
+	d.say("Published: %s. %.4f of the year's cap ρ = %s is spent.", strings.Join(lines, ", "), float64(budget.GetSpentNanoRho())/1e9, d.catalogue.YearlyCap)
 	return nil
 }
 
@@ -353,7 +358,7 @@ func rmsePercent(a, b []int64) *float64 {
 // consent lets a third party ask, read, and be refused.
 func (d *demo) consent(ctx context.Context) error {
 	home := d.homes[0]
-	third, err := d.rig.dial("recipient", demoRecipient)
+	third, err := d.stage.caller("recipient", demoRecipient)
 	if err != nil {
 		return err
 	}
@@ -418,13 +423,13 @@ func (d *demo) terms(code, text string, until int64) *wattveilv1.Terms {
 		Purpose:     &wattveilv1.Purpose{Code: code, Text: text},
 		Registers:   []string{meter.ActiveImport.String()},
 		Granularity: wattveilv1.Granularity_GRANULARITY_INTERVAL,
-		DataFrom:    demoStart.Unix(), DataUntil: until, PermissionUntil: d.rig.clock.Now().AddDate(1, 0, 0).Unix(),
+		DataFrom:    demoStart.Unix(), DataUntil: until, PermissionUntil: d.stage.now().AddDate(1, 0, 0).Unix(),
 	}
 }
 
 // signIn opens a household's session with its letter code.
 func (d *demo) signIn(ctx context.Context, code string) (*restClient, error) {
-	c := &restClient{base: "http://" + d.rig.hub.HTTPAddr()}
+	c := &restClient{base: d.stage.portal()}
 	s := &wattveilv1.OpenSessionResponse{}
 	if err := c.call(ctx, http.MethodPost, "/v1/session", &wattveilv1.OpenSessionRequest{LetterCode: code}, s); err != nil {
 		return nil, fmt.Errorf("signing in: %w", err)
@@ -460,7 +465,7 @@ func (d *demo) compare(home string, series []*wattveilv1.Series) (int, error) {
 
 // checkReceipt verifies an access record offline, as its holder would.
 func (d *demo) checkReceipt(r *wattveilv1.Receipt) error {
-	v, err := ledger.NewVerifier(d.rig.hub.VerifierKey())
+	v, err := ledger.NewVerifier(d.stage.verifierKeys())
 	if err != nil {
 		return err
 	}
@@ -482,11 +487,11 @@ func reasonOf(err error) string {
 
 // verify checks the whole ledger from its public tiles over HTTP.
 func (d *demo) verify(ctx context.Context) error {
-	v, err := ledger.NewVerifier(d.rig.hub.VerifierKey())
+	v, err := ledger.NewVerifier(d.stage.verifierKeys())
 	if err != nil {
 		return err
 	}
-	src, err := ledger.HTTPSource("http://"+d.rig.hub.HTTPAddr(), http.DefaultClient)
+	src, err := ledger.HTTPSource(d.stage.record(), http.DefaultClient)
 	if err != nil {
 		return err
 	}
@@ -507,7 +512,7 @@ func firstLine(keys string) string {
 // stay keeps the hub up for a person to look at: one request waits for an
 // answer, and a fresh letter code opens the household's page.
 func (d *demo) stay(ctx context.Context) error {
-	third, err := d.rig.dial("recipient", demoOther)
+	third, err := d.stage.caller("recipient", demoOther)
 	if err != nil {
 		return err
 	}
@@ -518,7 +523,7 @@ func (d *demo) stay(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("asking for consent: %w", err)
 	}
-	operator, err := d.rig.dial("operator", "demo")
+	operator, err := d.stage.caller("operator", "demo")
 	if err != nil {
 		return err
 	}
@@ -530,16 +535,18 @@ func (d *demo) stay(ctx context.Context) error {
 	if asJSON(d.cmd) {
 		out = d.cmd.ErrOrStderr()
 	}
-	fmt.Fprintf(out, "\nThe portal is at http://%s/ — sign in with the letter code %s\nThe ledger's public files: http://%s/checkpoint\nVerify them: wattveil verify log --key '%s' http://%s\nCtrl-C stops the hub.\n",
-		d.rig.hub.HTTPAddr(), code.GetLetterCode(), d.rig.hub.HTTPAddr(), firstLine(d.rig.hub.VerifierKey()), d.rig.hub.HTTPAddr())
+	fmt.Fprintf(out, "\nThe portal is at %s/ — sign in with the letter code %s\nThe ledger's public files: %s/checkpoint\nVerify them: wattveil verify log --key '%s' %s\nCtrl-C stops the hub.\n",
+		d.stage.portal(), code.GetLetterCode(), d.stage.record(), firstLine(d.stage.verifierKeys()), d.stage.record())
 	// From here on the clock runs: sessions end, permits expire.
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
-	base, began := d.rig.clock.Now(), time.Now()
+	base, began := d.stage.now(), time.Now()
 	for {
 		select {
 		case <-every.C:
-			d.rig.clock.set(base.Add(time.Since(began)))
+			if err := d.stage.turn(ctx, base.Add(time.Since(began))); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return nil
 		}

@@ -110,6 +110,38 @@ func startRig(ctx context.Context, c rigConfig) (_ *rig, err error) {
 	return r, nil
 }
 
+// stage is a hub on which the demo's story is played, as its callers reach it.
+type stage interface {
+	// caller connects as a caller of the given kind and name.
+	caller(kind, id string) (grpc.ClientConnInterface, error)
+	// portal and record are where pages and REST are, and the ledger's public files:
+	// URLs.
+	portal() string
+	record() string
+	// verifierKeys are the ledger's public keys.
+	verifierKeys() string
+	// now is the hub's time, and turn sets it; tend does what time has brought.
+	now() time.Time
+	turn(ctx context.Context, to time.Time) error
+	tend(ctx context.Context) error
+}
+
+// A rig is a stage.
+func (r *rig) caller(kind, id string) (grpc.ClientConnInterface, error) { return r.dial(kind, id) }
+
+func (r *rig) portal() string { return "http://" + r.hub.HTTPAddr() }
+
+func (r *rig) record() string { return "http://" + r.hub.HTTPAddr() }
+
+func (r *rig) verifierKeys() string           { return r.hub.VerifierKey() }
+func (r *rig) now() time.Time                 { return r.clock.Now() }
+func (r *rig) tend(ctx context.Context) error { return r.hub.Tend(ctx) }
+
+func (r *rig) turn(_ context.Context, to time.Time) error {
+	r.clock.set(to)
+	return nil
+}
+
 // dial connects as a caller of the given kind and name.
 func (r *rig) dial(kind, id string) (*grpc.ClientConn, error) {
 	c, err := r.ca.client(kind, id)

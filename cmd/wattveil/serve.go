@@ -52,31 +52,41 @@ func serveCommand() *cobra.Command {
 
 // openHub opens what a configuration names, and makes the hub over it.
 func openHub(ctx context.Context, cfg server.Config, clock func() time.Time, log *slog.Logger) (*server.Hub, func(), error) {
-	s, err := store.Open(ctx, cfg.Store, store.Options{})
-	if err != nil {
-		return nil, nil, err
+	deps := server.Deps{Clock: clock, Random: rand.Reader, Log: log}
+	closeAll := func() {}
+	if cfg.Store != "" { // a portal alone has none
+		s, err := store.Open(ctx, cfg.Store, store.Options{})
+		if err != nil {
+			return nil, nil, err
+		}
+		wrapper, closeKeys, err := openKeys(cfg.Keys)
+		if err != nil {
+			_ = s.Close()
+			return nil, nil, err
+		}
+		deps.Store, deps.Keys = s, wrapper
+		closeAll = func() {
+			closeKeys()
+			_ = s.Close()
+		}
 	}
-	wrapper, closeKeys, err := openKeys(cfg.Keys)
+	hub, err := server.New(ctx, cfg, deps)
 	if err != nil {
-		_ = s.Close()
-		return nil, nil, err
-	}
-	hub, err := server.New(ctx, cfg, server.Deps{Store: s, Keys: wrapper, Clock: clock, Random: rand.Reader, Log: log})
-	if err != nil {
-		closeKeys()
-		_ = s.Close()
+		closeAll()
 		return nil, nil, err
 	}
 	return hub, func() {
 		hub.Close()
-		closeKeys()
-		_ = s.Close()
+		closeAll()
 	}, nil
 }
 
 // announce says where a hub listens, and by what keys its ledger is verified.
 func announce(w io.Writer, hub *server.Hub) {
-	fmt.Fprintf(w, "gRPC %s\nHTTP %s\n", hub.GRPCAddr(), hub.HTTPAddr())
+	if addr := hub.GRPCAddr(); addr != "" {
+		fmt.Fprintf(w, "gRPC %s\n", addr)
+	}
+	fmt.Fprintf(w, "HTTP %s\n", hub.HTTPAddr())
 	for key := range strings.Lines(hub.VerifierKey()) {
 		fmt.Fprintf(w, "ledger %s\n", strings.TrimSpace(key))
 	}

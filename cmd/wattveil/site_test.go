@@ -98,8 +98,11 @@ func (s *site) launch() (*hubProcess, error) {
 }
 
 // run runs a hub that says of itself what serve says.
-func (s *site) run(cmd *exec.Cmd) (*hubProcess, error) {
-	h := &hubProcess{cmd: cmd, ready: make(chan struct{}), ended: make(chan struct{}), turned: make(chan string, 1), tended: make(chan string, 1), log: s.path("hub.log")}
+func (s *site) run(cmd *exec.Cmd) (*hubProcess, error) { return runHub(cmd, s.path("hub.log")) }
+
+// runHub runs a hub that says of itself what serve says, and logs into a file.
+func runHub(cmd *exec.Cmd, logFile string) (*hubProcess, error) {
+	h := &hubProcess{cmd: cmd, ready: make(chan struct{}), ended: make(chan struct{}), turned: make(chan string, 1), tended: make(chan string, 1), log: logFile}
 	log, err := os.OpenFile(h.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -139,6 +142,12 @@ func (h *hubProcess) listen(stdout io.Reader) {
 			continue
 		case "tended":
 			h.tended <- value
+			continue
+		case "HTTP":
+			if said["gRPC"] == "" { // a portal alone knows no ledger's keys
+				h.http = value
+				close(h.ready)
+			}
 			continue
 		case "ledger":
 		default:

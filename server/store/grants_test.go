@@ -2,9 +2,7 @@ package store_test
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -64,22 +62,7 @@ func run(t testing.TB, db *sql.DB, statements string) {
 // user returns the URL under which a new user logs in, who is a member of the groups.
 func (p *split) user(t testing.TB, groups ...string) string {
 	t.Helper()
-	var random [8]byte
-	_, _ = rand.Read(random[:])
-	name := "test_" + hex.EncodeToString(random[:])
-	run(t, p.admin, fmt.Sprintf(`CREATE ROLE %[1]s LOGIN PASSWORD '%[1]s'`, name))
-	t.Cleanup(func() {
-		if _, err := p.admin.ExecContext(context.Background(), `DROP ROLE `+name); err != nil {
-			t.Errorf("dropping a user: %v", err)
-		}
-	})
-	for _, g := range groups {
-		run(t, p.admin, `GRANT `+g+` TO `+name)
-	}
-	u, err := url.Parse(p.url)
-	must(t, err)
-	u.User = url.UserPassword(name, name)
-	return u.String()
+	return pgtest.User(t, p.url, groups...)
 }
 
 // as opens the store as a user of a role.
