@@ -85,7 +85,7 @@ var table = map[string]row{
 		"privacy/dp", "privacy/dp/estimate", "privacy/plan", "privacy/population", "privacy/release", "privacy/seal",
 		"proto/wattveil/v1",
 		"server", "server/keys", "server/store", "server/store/plain",
-	}},
+	}, tests: []string{"privacy/keyguard"}},
 }
 
 // door says which packages of this module may import a package and everything

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,6 +97,7 @@ func (w *writers) forget(before meter.Day) {
 	}
 	w.forgotten = before
 	w.current.Forget(before)
+	runtime.GC() // once a day: copies in dead memory go with it, see [seal.ErasesCopies]
 }
 
 // writerDigest binds a writer's id to its public key in the ledger.

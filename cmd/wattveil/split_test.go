@@ -33,7 +33,8 @@ type split struct {
 	dir   string
 	ca    *authority
 	vault *benchVault
-	urls  map[store.Role]string // of the database
+	owner string                // the database, as its owner
+	urls  map[store.Role]string // the database, as each role's user
 	parts map[store.Role]*clockedProcess
 	grpc  map[store.Role]string // addresses, which stay when a part starts again
 	http  map[store.Role]string
@@ -51,6 +52,7 @@ func newSplitHub(t *testing.T) *split {
 		parts: map[store.Role]*clockedProcess{}, grpc: map[store.Role]string{}, http: map[store.Role]string{},
 	}
 	owner := pgtest.Database(t)
+	s.owner = owner
 	groups, err := os.ReadFile("../../docs/roles.sql")
 	s.must(err)
 	pgtest.Run(t, owner, string(groups))

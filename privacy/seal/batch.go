@@ -34,7 +34,9 @@ func (b Batch) Writer() *Writer { return b.w }
 // The error is ErrSeries, ErrKey, ErrKeyMismatch or ErrWriterSpent, or that of
 // the random source.
 func (b Batch) Seal(t Target, s meter.Series) (Block, error) {
-	block, err := b.seal(t, s)
+	var block Block
+	var err error
+	erasing(func() { block, err = b.seal(t, s) })
 	if err != nil {
 		return Block{}, fmt.Errorf("sealing block: %w", err)
 	}

@@ -16,6 +16,11 @@ import (
 // The error is ErrKey, ErrKeyMismatch or ErrWriterSpent, or that of the random
 // source. The key is encapsulated once, at the first call.
 func (w *Writer) Wrap(t Target, day meter.Day) (wrap DayKeyWrap, known bool, err error) {
+	erasing(func() { wrap, known, err = w.wrapDayKey(t, day) })
+	return wrap, known, err
+}
+
+func (w *Writer) wrapDayKey(t Target, day meter.Day) (wrap DayKeyWrap, known bool, err error) {
 	e, key, err := w.dayKey(t, day)
 	defer clear(key[:])
 	if err != nil {

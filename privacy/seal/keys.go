@@ -141,7 +141,7 @@ type SpoolKey struct{ secret }
 // length-prefixed label, format version, usage point and register.
 func (k DayKey) BlockKey(point meter.UsagePoint, register meter.Register) BlockKey {
 	key := new([32]byte)
-	deriveBlockKey(key, k.bytes(), point, register)
+	erasing(func() { deriveBlockKey(key, k.bytes(), point, register) })
 	return BlockKey{newSecret(key)}
 }
 

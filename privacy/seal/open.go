@@ -58,7 +58,9 @@ func (b *Block) open(key BlockKey) (Opened, error) {
 		return Opened{}, ErrFormat
 	}
 	nonce := nonceOf(b.Seq)
-	plain, err := newAEAD(key.bytes()).Open(nil, nonce[:], b.Ciphertext[1:], b.bound())
+	var plain []byte
+	var err error
+	erasing(func() { plain, err = newAEAD(key.bytes()).Open(nil, nonce[:], b.Ciphertext[1:], b.bound()) })
 	if err != nil {
 		return Opened{}, ErrOpen
 	}

@@ -55,7 +55,9 @@ func (r *SpoolRecord) bound() fields {
 // The error is ErrSeries, ErrKey, ErrKeyMismatch or ErrWriterSpent, or that of
 // the random source.
 func (b Batch) Spool(day meter.Day, window PublicKey, contributions []Contribution) (SpoolRecord, error) {
-	record, err := b.spool(day, window, contributions)
+	var record SpoolRecord
+	var err error
+	erasing(func() { record, err = b.spool(day, window, contributions) })
 	if err != nil {
 		return SpoolRecord{}, fmt.Errorf("sealing contributions: %w", err)
 	}
@@ -91,7 +93,9 @@ func OpenSpool(key SpoolKey, r SpoolRecord) ([]Spooled, error) {
 		return nil, ErrFormat
 	}
 	nonce := nonceOf(r.Seq)
-	plain, err := newAEAD(key.bytes()).Open(nil, nonce[:], r.Ciphertext[1:], r.bound())
+	var plain []byte
+	var err error
+	erasing(func() { plain, err = newAEAD(key.bytes()).Open(nil, nonce[:], r.Ciphertext[1:], r.bound()) })
 	if err != nil {
 		return nil, ErrOpen
 	}
@@ -103,6 +107,11 @@ func OpenSpool(key SpoolKey, r SpoolRecord) ([]Spooled, error) {
 // Seq as in [Writer.Wrap]. The error is ErrKey, ErrKeyMismatch or ErrWriterSpent,
 // or that of the random source.
 func (w *Writer) SpoolKey(day meter.Day, window PublicKey) (wrap SpoolKeyWrap, known bool, err error) {
+	erasing(func() { wrap, known, err = w.wrapSpoolKey(day, window) })
+	return wrap, known, err
+}
+
+func (w *Writer) wrapSpoolKey(day meter.Day, window PublicKey) (wrap SpoolKeyWrap, known bool, err error) {
 	c, key, err := w.spoolKey(day, window)
 	if err != nil {
 		return SpoolKeyWrap{}, false, fmt.Errorf("wrapping spool key: %w", err)

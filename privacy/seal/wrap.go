@@ -111,16 +111,18 @@ func unwrap(key []byte, recipient PrivateKey, bound, sealed []byte) error {
 	if len(sealed) != wrapSize || sealed[0] != wrapVersion {
 		return ErrFormat
 	}
-	plain, err := decapsulate(recipient, bound, sealed)
-	if err != nil {
-		return err
-	}
-	defer clear(plain)
-	if len(plain) != len(key) {
-		return ErrOpen
-	}
-	copy(key, plain)
-	return nil
+	var err error
+	erasing(func() {
+		var plain []byte
+		if plain, err = decapsulate(recipient, bound, sealed); err == nil && len(plain) != len(key) {
+			err = ErrOpen
+		}
+		if err == nil {
+			copy(key, plain)
+		}
+		clear(plain)
+	})
+	return err
 }
 
 // encapsulate returns version ‖ encapsulated key ‖ ciphertext.

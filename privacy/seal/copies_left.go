@@ -1,0 +1,11 @@
+//go:build !goexperiment.runtimesecret || !linux || (!amd64 && !arm64)
+
+package seal
+
+// ErasesCopies says whether copies of keys that lie in dead memory are erased: those on
+// stacks and in registers at once, those on the heap at the next garbage collection. It
+// takes a program built with GOEXPERIMENT=runtimesecret.
+const ErasesCopies = false
+
+// erasing runs f, and has what it leaves in memory erased.
+func erasing(f func()) { f() }
