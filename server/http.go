@@ -84,7 +84,8 @@ func serveAlive(w http.ResponseWriter, _ *http.Request) {
 }
 
 // serveReady says whether the store answers and the hub takes work, so that a
-// balancer sends some here.
+// balancer sends some here. How the key service is stands beside it and decides nothing:
+// readings are taken in without it.
 func (h *Hub) serveReady(w http.ResponseWriter, r *http.Request) {
 	select {
 	case <-h.stopping:
@@ -108,7 +109,11 @@ func (h *Hub) serveReady(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "store unavailable"})
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+	state, err := h.keys.State(ctx)
+	if err != nil {
+		h.log.LogAttrs(ctx, slog.LevelWarn, "the key service is not ready", slog.String("state", state.String()), slog.String("cause", err.Error()))
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ready", "keys": state.String()})
 }
 
 // writeError answers as the REST door does: a google.rpc.Status in JSON.

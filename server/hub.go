@@ -46,6 +46,7 @@ type Hub struct {
 	cfg   Config
 	roles roleSet
 	store *store.Store // nil for a portal alone
+	keys  KeyService   // likewise
 	log   *slog.Logger
 	clock Clock
 	peers peers // the roles of other processes
@@ -96,7 +97,7 @@ func New(ctx context.Context, cfg Config, d Deps) (_ *Hub, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{cfg: cfg, roles: roles, store: d.Store, log: d.Log, clock: d.Clock, stopping: make(chan struct{})}
+	h := &Hub{cfg: cfg, roles: roles, store: d.Store, keys: d.Keys, log: d.Log, clock: d.Clock, stopping: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			h.Close()

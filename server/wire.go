@@ -83,6 +83,15 @@ func (h *Hub) wire(ctx context.Context, d Deps) (*services, error) {
 	if !h.roles.has(recording) {
 		return s, nil // pages need nothing but who answers them
 	}
+	if h.roles != allRoles {
+		for _, r := range inOrder {
+			if h.roles.has(r.set) {
+				if err := d.Store.ActsAs(ctx, r.name); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
 	own, err := loadSecrets(ctx, d.Store, d.Keys, d.Random, d.Clock, h.roles)
 	if err != nil {
 		return nil, err

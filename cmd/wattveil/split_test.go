@@ -220,6 +220,7 @@ func TestRolesInProcesses(t *testing.T) {
 		t.Errorf("report %+v", r)
 	}
 	t.Run("wrong door", s.wrongDoor)
+	t.Run("wrong user", s.wrongUser)
 	t.Run("parts away", func(t *testing.T) { s.partsAway(t, d) })
 }
 
@@ -251,6 +252,25 @@ func (s *split) wrongDoor(t *testing.T) {
 	}
 	if got := get(t, s.portal()+"/public"); got != http.StatusOK {
 		t.Errorf("the portal's public page answers %d", got)
+	}
+}
+
+// A part that logs in to the database as another part does not start, and says why. It
+// would catch a user who was given more than its role, and a part that begins to work
+// and fails at its first call.
+func (s *split) wrongUser(t *testing.T) {
+	for role, as := range map[store.Role]store.Role{store.RoleAccess: store.RoleIngest, store.RoleKeyguard: store.RoleAccess, store.RoleIngest: store.RoleKeyguard, store.RoleRelease: store.RoleIngest, store.RoleLedger: store.RoleAccess} {
+		config, err := os.ReadFile(s.path(role, "hub.yaml"))
+		s.must(err)
+		stolen := strings.NewReplacer(s.urls[role], s.urls[as], s.grpc[role], "127.0.0.1:0", s.http[role], "127.0.0.1:0").Replace(string(config))
+		s.must(os.WriteFile(s.path(role, "stolen.yaml"), []byte(stolen), 0o600))
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		var said strings.Builder
+		code := run(ctx, []string{"serve", "--config", s.path(role, "stolen.yaml")}, io.Discard, &said)
+		cancel()
+		if code != 2 || !strings.Contains(said.String(), "may not") {
+			t.Errorf("%s as %s: exit code %d, %s", role, as, code, said.String())
+		}
 	}
 }
 

@@ -135,8 +135,12 @@ func (e *Engine[T]) scheduled(ctx context.Context, day meter.Day, now time.Time)
 	return w, reading("window", err)
 }
 
-// fillSchedule makes the windows of the days after the last one there is, up to
-// tomorrow: a new day then begins without the key service.
+// daysAhead is how many days' windows are made before they begin: for so long readings of
+// new days are taken in while the key service is away.
+const daysAhead = 7
+
+// fillSchedule makes the windows of the days after the last one there is, up to daysAhead:
+// a new day then begins without the key service.
 func (e *Engine[T]) fillSchedule(ctx context.Context, now time.Time) error {
 	e.opening.Lock()
 	defer e.opening.Unlock()
@@ -147,7 +151,7 @@ func (e *Engine[T]) fillSchedule(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return reading("schedule", err)
 	}
-	for day := last.Next(); day <= meter.DayOf(now.Unix()).Next(); day = day.Next() {
+	for day := last.Next(); day <= meter.DayOf(now.Unix())+daysAhead; day = day.Next() {
 		if err := e.create(ctx, day); err != nil {
 			return err
 		}

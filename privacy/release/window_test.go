@@ -61,9 +61,10 @@ func TestTheScheduleFollowsTheClock(t *testing.T) {
 			if w.store.Releases() != 6 {
 				t.Errorf("%d releases, want 6", w.store.Releases())
 			}
-			w.wantScheduled(t, days(today+5, today+7)...) // ahead, to tomorrow
+			w.wantScheduled(t, days(today+5, today+13)...) // ahead, seven days from the clock's
 			w.open(t, today+6)
-			w.wantScheduled(t, days(today+5, today+7)...)
+			w.deny(t, today+8) // too far ahead, though its window is made
+			w.wantScheduled(t, days(today+5, today+13)...)
 		})
 	}
 }
@@ -108,20 +109,22 @@ func TestAWindowClosesOnce(t *testing.T) {
 	w.restart(t)
 	w.deny(t, today)
 	w.close(t)
-	w.wantScheduled(t, today+1, today+2) // ahead, to the day after the clock's
+	w.wantScheduled(t, days(today+1, today+8)...) // ahead, seven days from the clock's
 }
 
-// Tomorrow's window is made today, so that readings go on when the key service is
-// away at midnight. It would catch a hub that can take nothing of a new day until
-// its keys are back.
+// The windows of the next seven days are made today, so that readings go on when the key
+// service is away for as long. It would catch a hub that can take nothing of a new day
+// until its keys are back.
 func TestANewDayNeedsNoKeyService(t *testing.T) {
 	w := newWorld(t, oneDay())
 	w.open(t, today)
 	w.close(t)
 	w.keys.OnStep(func(releasetest.Step) ledgertest.Fault { return ledgertest.Failed })
 	w.restart(t)
-	w.now.Store(today.End())
-	w.open(t, today+1)
+	for day := today; day < today+7; day++ {
+		w.now.Store(day.End())
+		w.open(t, day+1)
+	}
 }
 
 // A closing window that another process has begun to close takes no more, as

@@ -339,3 +339,23 @@ func TestGroupsAreMadeOnce(t *testing.T) {
 		}
 	}
 }
+
+// A user who is in the group of one role acts as that role alone. It would catch a part
+// that starts as another's user, and fails at its first call.
+func TestActsAs(t *testing.T) {
+	p := newSplit(t)
+	for _, r := range store.Roles() {
+		if r == store.RolePortal {
+			continue // it has no user
+		}
+		s := p.as(t, r)
+		for _, other := range store.Roles() {
+			if err := s.ActsAs(t.Context(), other); (err == nil) != (r == other) || err != nil && !errors.Is(err, store.ErrPrivilege) {
+				t.Errorf("the user of %s as %s: %v", r, other, err)
+			}
+		}
+	}
+	if err := p.owner.ActsAs(t.Context(), store.RoleLedger); err != nil {
+		t.Errorf("the owner, who may do everything: %v", err)
+	}
+}
