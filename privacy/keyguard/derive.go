@@ -3,6 +3,7 @@ package keyguard
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/meter"
@@ -49,12 +50,14 @@ func (g *Guard) derive(ctx context.Context, wanted leaf, wraps []seal.DayKeyWrap
 	copies := make(map[dayKeyName][]seal.DayKeyWrap)
 	var writers []seal.WriterID
 	seen := make(map[seal.WriterID]bool)
+	generations := make(map[uint32]bool)
 	for _, w := range wraps {
 		if w.Household != wanted.household || w.Day < wanted.from || w.Day > wanted.to {
 			continue // not what the leaf names, whatever the store says
 		}
 		n := dayKeyName{w.Day, w.Generation, w.Writer}
 		copies[n] = append(copies[n], w)
+		generations[w.Generation] = true
 		if !seen[w.Writer] {
 			seen[w.Writer] = true
 			writers = append(writers, w.Writer)
@@ -67,7 +70,7 @@ func (g *Guard) derive(ctx context.Context, wanted leaf, wraps []seal.DayKeyWrap
 	if err != nil {
 		return nil, fmt.Errorf("fetching writers' keys: %w", err)
 	}
-	private, err := g.privateKeys(ctx, wanted.household)
+	private, err := g.privateKeys(ctx, wanted.household, generations)
 	if err != nil {
 		return nil, err
 	}
@@ -99,14 +102,20 @@ type dayKeyName struct {
 	writer     seal.WriterID
 }
 
-// privateKeys returns the household's private keys by generation.
-func (g *Guard) privateKeys(ctx context.Context, h consent.Household) (map[uint32]seal.PrivateKey, error) {
+// privateKeys returns the household's private keys of the generations that are asked for,
+// by generation; one that is not stored is absent. No other is unwrapped: whoever listens
+// to a read of new data learns nothing that opens old.
+func (g *Guard) privateKeys(ctx context.Context, h consent.Household, generations map[uint32]bool) (map[uint32]seal.PrivateKey, error) {
 	wrapped, err := g.keys.HouseholdKeys(ctx, h)
 	if err != nil {
 		return nil, fmt.Errorf("fetching household key: %w", err)
 	}
 	if len(wrapped) == 0 {
 		return nil, fmt.Errorf("fetching household key: %w", seal.ErrKeyGone)
+	}
+	wrapped = slices.DeleteFunc(wrapped, func(w WrappedKey) bool { return !generations[w.Generation] })
+	if len(wrapped) == 0 {
+		return map[uint32]seal.PrivateKey{}, nil // their day keys are damaged
 	}
 	items := make([]seal.Item, len(wrapped))
 	for i, w := range wrapped {

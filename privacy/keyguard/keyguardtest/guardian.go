@@ -295,8 +295,9 @@ func seedsAreCleared(t *testing.T, through Through) {
 }
 
 // Keys of every generation open what was sealed to them; a generation that was
-// destroyed opens no more, and an erased household nothing. It would catch data
-// lost at rotation, and data that outlives its erasure.
+// destroyed opens no more, and an erased household nothing. What no day key asks for is
+// not unwrapped. It would catch data lost at rotation, data that outlives its erasure, and
+// a read of one day that lays every private key a household ever had open in memory.
 func generations(t *testing.T, through Through) {
 	w := NewWorld(t, through)
 	w.household(2)
@@ -307,6 +308,14 @@ func generations(t *testing.T, through Through) {
 	}
 	r, _ := w.record(access())
 	w.opens(w.allow(r), granted)
+
+	before := len(w.Wrapper.given)
+	r, _ = w.record(access())
+	r.From, r.To = Today-3, Today-3
+	w.opens(w.allow(r), func(b seal.Block) bool { return granted(b) && b.Day == Today-3 })
+	if n := len(w.Wrapper.given) - before; n != 1 {
+		t.Errorf("%d private keys were unwrapped for a day that is sealed to one", n)
+	}
 
 	all, err := w.Keys.HouseholdKeys(t.Context(), Home)
 	if err != nil {
