@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/seal"
 	"github.com/wattveil/wattveil/server/store"
@@ -39,23 +40,25 @@ func (c *keyCache) forget() {
 	c.lru.drop(func(l loadedKey) bool { return l.aged(now) })
 }
 
-// get returns the keys of all occupants of the targets; those of erased
-// households are absent. What is not at hand is fetched in one query.
-func (c *keyCache) get(ctx context.Context, targets map[meter.UsagePoint]store.Target) (map[store.KeyID]seal.PublicKey, error) {
-	keys := make(map[store.KeyID]seal.PublicKey, len(targets))
+// get returns what is sealed to for each occupant of the targets: the key of the generation
+// that the target names, or of the one in use where a round of new key pairs came between
+// the two look-ups. Erased households are absent. What is not at hand is fetched in one
+// query.
+func (c *keyCache) get(ctx context.Context, targets map[meter.UsagePoint]store.Target) (map[consent.Household]sealingKey, error) {
+	keys := make(map[consent.Household]sealingKey, len(targets))
 	var missing []store.KeyID
 	now := c.clock()
 	for _, t := range targets {
 		for _, o := range t.Occupants {
-			id := store.KeyID{Household: o.Household, Generation: o.Generation}
-			if _, have := keys[id]; have {
+			if _, have := keys[o.Household]; have {
 				continue
 			}
+			id := store.KeyID{Household: o.Household, Generation: o.Generation}
 			l, ok := c.lru.get(id)
 			if !ok || l.aged(now) {
 				missing = append(missing, id)
 			}
-			keys[id] = l.key
+			keys[o.Household] = sealingKey{o.Generation, l.key}
 		}
 	}
 	loaded, err := c.load(ctx, missing)
@@ -63,13 +66,18 @@ func (c *keyCache) get(ctx context.Context, targets map[meter.UsagePoint]store.T
 		return nil, fmt.Errorf("looking up household keys: %w", err)
 	}
 	for _, id := range missing {
-		k, ok := loaded[id]
-		if !ok {
-			delete(keys, id)
-			continue
-		}
-		keys[id] = k
+		delete(keys, id.Household)
+	}
+	for id, k := range loaded {
+		keys[id.Household] = sealingKey{id.Generation, k}
 		c.lru.put(id, loadedKey{k, now})
 	}
 	return keys, nil
+}
+
+// sealingKey is the public key that a household's readings are sealed to, and its
+// generation.
+type sealingKey struct {
+	generation uint32
+	key        seal.PublicKey
 }

@@ -38,7 +38,7 @@ func TestKeyCacheBounds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, ok := keys[id]
+		_, ok := keys[id.Household]
 		return ok
 	}
 	get("a")

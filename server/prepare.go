@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/release"
 	"github.com/wattveil/wattveil/privacy/seal"
@@ -223,7 +224,7 @@ func fromWire(in *wattveilv1.Series) (meter.Series, meter.Reason) {
 
 // sealSeries seals a series for the households that lived there when its
 // intervals began, UTC day by UTC day, and collects its contributions.
-func (p *preparer) sealSeries(sealer seal.Batch, s meter.Series, t store.Target, keys map[store.KeyID]seal.PublicKey, out *prepared, contributions map[meter.Day][]seal.Contribution) error {
+func (p *preparer) sealSeries(sealer seal.Batch, s meter.Series, t store.Target, keys map[consent.Household]sealingKey, out *prepared, contributions map[meter.Day][]seal.Contribution) error {
 	home := s.Start // everything before it has found its household
 	for _, o := range t.Occupants {
 		until := o.Until
@@ -236,12 +237,12 @@ func (p *preparer) sealSeries(sealer seal.Batch, s meter.Series, t store.Target,
 		if lived.Present() == 0 {
 			continue
 		}
-		key, ok := keys[store.KeyID{Household: o.Household, Generation: o.Generation}]
+		k, ok := keys[o.Household]
 		if !ok {
 			out.refuseHomeless(lived)
 			continue
 		}
-		target := seal.Target{Household: o.Household, Generation: o.Generation, Key: key, CapWatts: t.CapWatts}
+		target := seal.Target{Household: o.Household, Generation: k.generation, Key: k.key, CapWatts: t.CapWatts}
 		for _, day := range lived.SplitUTCDays() {
 			if day.Present() == 0 {
 				continue

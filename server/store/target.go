@@ -69,9 +69,10 @@ type KeyID struct {
 	Generation uint32
 }
 
-// PublicKeys returns the public keys that day keys of households are wrapped to.
-// Households that are not registered under that key generation, or erased, are
-// not in the answer.
+// PublicKeys returns the public keys that day keys of households are wrapped to, under the
+// generations that are in use: those asked for, or later ones where a round of new key
+// pairs has passed since. Households that are not registered, or erased, are not in the
+// answer.
 func (s *Store) PublicKeys(ctx context.Context, ids []KeyID) (map[KeyID]seal.PublicKey, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -90,15 +91,8 @@ func (s *Store) PublicKeys(ctx context.Context, ids []KeyID) (map[KeyID]seal.Pub
 	if err != nil {
 		return nil, s.reading("households' public keys", err)
 	}
-	asked := make(map[KeyID]bool, len(ids))
-	for _, id := range ids {
-		asked[id] = true
-	}
 	keys := make(map[KeyID]seal.PublicKey, len(rows))
 	for _, r := range rows {
-		if !asked[r.id] {
-			continue // another generation
-		}
 		if keys[r.id], err = seal.ParsePublicKey(r.packed); err != nil {
 			return nil, fmt.Errorf("reading a household's public key: %w", err)
 		}
