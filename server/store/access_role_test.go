@@ -22,6 +22,8 @@ func TestAccessRole(t *testing.T) {
 	s, ctx := p.as(t, store.RoleAccess), t.Context()
 	town(t, s)
 	must(t, s.PutRecipients(ctx, []store.Recipient{{ID: "r", Name: "Adviser"}}))
+	_, err := s.LastPairRound(ctx)
+	must(t, err)
 	must(t, s.CreateHouseholds(ctx, []store.NewHousehold{family("h1", 0, "p1"), family("h2", 0, "p2")}))
 	w := newWriter(1)
 	w.register(t, p.owner)
@@ -94,11 +96,21 @@ func TestAccessRole(t *testing.T) {
 		"storing readings": writeBlocks, "reading private keys": readPrivateKeys, "reading day keys": readDayKeys, "reading the spool": readSpool,
 		"reading spool keys": readSpoolKeys, "reading a window's private key": readWindowKey, "reading running sums": readRunning,
 		"signing": sign, "spending an access": spendAccess, "registering a writer": putWriter, "making a window": makeWindow, "closing a window": closeWindow,
-		"adding blocks":            executing(`INSERT INTO blocks (day) VALUES (1)`),
-		"deleting blocks":          executing(`DELETE FROM blocks`),
-		"finding whose keys":       executing(`SELECT household FROM household_keys`),
-		"deleting private keys":    executing(`DELETE FROM household_keys`),
-		"another generation":       executing(`UPDATE households SET generation = 2, public_key = ''`),
+		"adding blocks":         executing(`INSERT INTO blocks (day) VALUES (1)`),
+		"deleting blocks":       executing(`DELETE FROM blocks`),
+		"finding whose keys":    executing(`SELECT household FROM household_keys`),
+		"deleting private keys": executing(`DELETE FROM household_keys`),
+		"another generation":    executing(`UPDATE households SET generation = 2, public_key = ''`),
+		"another round":         executing(`UPDATE households SET pair_round = 1`),
+		"beginning a round": func(ctx context.Context, s *store.Store) error {
+			return s.Transact(ctx, func(ctx context.Context, tx *store.Tx) error { return tx.PutPairRound(ctx, store.PairRound{Round: 2}) })
+		},
+		"giving a household a pair": func(ctx context.Context, s *store.Store) error {
+			return s.Transact(ctx, func(ctx context.Context, tx *store.Tx) error {
+				_, err := tx.PutPairs(ctx, 1, []store.Pair{pair("h1", 1)})
+				return err
+			})
+		},
 		"changing what leaves say": executing(`UPDATE tlog_private SET payload = ''`),
 		"making partitions":        executing(`SELECT make_partitions(17824)`),
 	}.refused(t, s)

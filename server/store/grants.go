@@ -68,13 +68,18 @@ var grants = map[string]privileges{
 		RoleAccess:  "SELECT, INSERT, UPDATE (cap_watts, zone, tariff)",
 	},
 	"households": {
-		RoleIngest:  "SELECT (id, generation, public_key)",
-		RoleRelease: "SELECT (id, public_key)",
-		RoleAccess:  "SELECT, INSERT, UPDATE (public_key)", // to NULL: see migration 0012
+		RoleIngest:   "SELECT (id, generation, public_key)",
+		RoleRelease:  "SELECT (id, public_key)",
+		RoleAccess:   "SELECT, INSERT, UPDATE (public_key)", // to NULL: see migration 0014
+		RoleKeyguard: "SELECT (id, generation, public_key, pair_round), UPDATE (generation, public_key, pair_round)",
 	},
 	"household_keys": {
 		RoleAccess:   "INSERT", // of whom it registers; an erasure deletes by a trigger
-		RoleKeyguard: "SELECT, UPDATE (wrapped_private)",
+		RoleKeyguard: "SELECT, INSERT, UPDATE (wrapped_private)",
+	},
+	"pair_rounds": {
+		RoleAccess:   "SELECT", // after which round it registers whom
+		RoleKeyguard: "SELECT, INSERT",
 	},
 	"key_rotations": {
 		RoleAccess:   "SELECT", // whom it registers must be wrapped under a version that stays

@@ -47,20 +47,29 @@ func TestLeavesAreKept(t *testing.T) {
 
 // An erasure leaves every leaf, and takes the private halves of keys with the public
 // one. A public key is replaced with its generation or not at all: whoever may erase
-// cannot have readings sealed to a key of its own.
+// cannot have readings sealed to a key of its own. Nor is a key replaced by one that
+// nobody can open, or a generation changed without its key; and an erased household never
+// has a key again.
 func TestKeysOfHomesAreKept(t *testing.T) {
 	onBothOpen(t, func(t *testing.T, s *store.Store) {
 		town(t, s)
 		must(t, s.CreateLedger(t.Context(), origin))
 		must(t, s.CreateHouseholds(t.Context(), []store.NewHousehold{family("h1", 0, "p1"), family("h2", 0, "p2")}))
 		append2(t, s, ledger.Entry{RequestID: "a", Payload: accessPayload(t, "h1", 1), Kind: ledger.KindAccess, Subject: "h1", Recipient: "r"})
-		swapped := func(when string) {
-			err := s.Transact(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				return tx.Exec(ctx, `UPDATE households SET public_key = $1 WHERE id = 'h1'`, []byte("mine"))
-			})
-			if err == nil || !strings.Contains(err.Error(), "a public key is replaced only by the next generation's") {
-				t.Errorf("%s a public key was swapped: %v", when, err)
+		attempt := func(what, refusal, statement string, args ...any) {
+			t.Helper()
+			err := s.Transact(t.Context(), func(ctx context.Context, tx *store.Tx) error { return tx.Exec(ctx, statement, args...) })
+			if err == nil || !strings.Contains(err.Error(), refusal) {
+				t.Errorf("%s: %v, want the guard's refusal", what, err)
 			}
+		}
+		const kept, gone = "a public key is replaced only by the next generation's", "an erased household gets no key"
+		swapped := func(when string) {
+			t.Helper()
+			attempt(when+" a public key is swapped", kept, `UPDATE households SET public_key = $1 WHERE id = 'h1'`, []byte("mine"))
+			attempt(when+" a pair comes without its private half", kept, `UPDATE households SET generation = 2, public_key = $1 WHERE id = 'h1'`, []byte("mine"))
+			attempt(when+" a generation changes alone", kept, `UPDATE households SET generation = 2 WHERE id = 'h1'`)
+			attempt(when+" a round changes alone", kept, `UPDATE households SET pair_round = 1 WHERE id = 'h1'`)
 		}
 		swapped("before an erasure")
 		erase(t, s, "h1")
@@ -72,6 +81,12 @@ func TestKeysOfHomesAreKept(t *testing.T) {
 			}
 		}
 		swapped("after an erasure")
+		attempt("a private half for who is erased", gone, `INSERT INTO household_keys (household, generation, wrapped_private) VALUES ('h1', 2, $1)`, []byte("mine"))
+		do(t, s, func(ctx context.Context, tx *store.Tx) error {
+			return tx.Exec(ctx, `INSERT INTO household_keys (household, generation, wrapped_private) VALUES ('h2', 2, $1)`, []byte("half"))
+		})
+		attempt("a pair with the old public key", kept, `UPDATE households SET generation = 2, public_key = public_key WHERE id = 'h2'`)
+		attempt("a pair of a round that is over", kept, `UPDATE households SET generation = 2, public_key = $1, pair_round = -1 WHERE id = 'h2'`, []byte("new"))
 		leaves, err := s.ReadLeaves(t.Context(), 0, 10)
 		must(t, err)
 		if len(leaves) != 1 {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
@@ -16,6 +17,7 @@ type NewHousehold struct {
 	ID             consent.Household // random, new
 	Generation     uint32            // of its key pair
 	PublicKey      []byte            // X-Wing, 1216 bytes
+	PairRound      uint64            // the last round that had begun when it was made; see PairRound
 	WrappedPrivate []byte            // wrapped by the key service
 	KeyVersion     uint64            // of the key service's key that it is wrapped under
 	SubjectKey     ledger.Hash       // K_hh, with which it finds its leaves
@@ -37,7 +39,9 @@ func (s *Store) CreateHouseholds(ctx context.Context, hs []NewHousehold) error {
 	var homes []home
 	var points []meter.UsagePoint
 	moves := map[meter.UsagePoint]int64{}
+	oldest := uint64(math.MaxUint64)
 	for i := range hs {
+		oldest = min(oldest, hs[i].KeyVersion)
 		for _, p := range hs[i].UsagePoints {
 			if _, twice := moves[p]; twice {
 				return fmt.Errorf("adding households: a usage point is named twice: %w", ErrConflict)
@@ -51,14 +55,14 @@ func (s *Store) CreateHouseholds(ctx context.Context, hs []NewHousehold) error {
 		if err := tx.mustBeFree(ctx, points, moves); err != nil {
 			return fmt.Errorf("adding households: %w", err)
 		}
-		if err := tx.mustBeWrappedAnew(ctx, hs); err != nil {
+		if err := tx.mustBeWrappedAnew(ctx, oldest); err != nil {
 			return fmt.Errorf("adding households: %w", err)
 		}
 		put := func(table string, columns []string, n int, row func(i int, v []any)) error {
 			return doing("adding "+table, tx.insert(ctx, tx.sql, table, columns, "", n, row))
 		}
-		if err := put("households", []string{"id", "generation", "public_key", "created_s"}, len(hs), func(i int, v []any) {
-			v[0], v[1], v[2], v[3] = hs[i].ID, hs[i].Generation, hs[i].PublicKey, hs[i].CreatedAt
+		if err := put("households", []string{"id", "generation", "public_key", "pair_round", "created_s"}, len(hs), func(i int, v []any) {
+			v[0], v[1], v[2], v[3], v[4] = hs[i].ID, hs[i].Generation, hs[i].PublicKey, hs[i].PairRound, hs[i].CreatedAt
 		}); err != nil {
 			return err
 		}

@@ -113,10 +113,7 @@ func TestDecidingWaits(t *testing.T) {
 	}{
 		{"the ledger's head", head, head, nil},
 		{"a consent", theConsent, theConsent, nil},
-		{"an erasure", func(ctx context.Context, _ *store.Store, tx *store.Tx) error {
-			_, err := tx.EraseHousehold(ctx, "h1", 10)
-			return err
-		}, func(ctx context.Context, s *store.Store, _ *store.Tx) error {
+		{"an erasure", erasing, func(ctx context.Context, s *store.Store, _ *store.Tx) error {
 			return s.ReplaceLetterCode(ctx, "h1", [32]byte{1})
 		}, store.ErrNotFound},
 		{"a consent that is due", theConsent, func(ctx context.Context, _ *store.Store, tx *store.Tx) error {
@@ -129,6 +126,16 @@ func TestDecidingWaits(t *testing.T) {
 		{"who moves out", registry, func(ctx context.Context, s *store.Store, _ *store.Tx) error {
 			return s.MoveOut(ctx, "h1", 20)
 		}, nil},
+		{"a new pair beside the registry", registry, renewing, nil},
+		{"a new pair for who is being erased", erasing, renewing, store.ErrNotFound},
+		{"a private half for who is being erased", erasing, func(ctx context.Context, _ *store.Store, tx *store.Tx) error {
+			err := tx.Exec(ctx, `INSERT INTO household_keys (household, generation, wrapped_private) VALUES ('h1', 2, '')`)
+			if state(err) == "23001" { // the guard's
+				return store.ErrErased
+			}
+			return err
+		}, store.ErrErased},
+		{"an erasure of who gets a new pair", renewing, erasing, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := open(t, pgtest.Database(t))
@@ -162,8 +169,29 @@ func TestDecidingWaits(t *testing.T) {
 			if err := <-asked; !errors.Is(err, test.want) {
 				t.Errorf("having waited: %v, want %v", err, test.want)
 			}
+			erased, err := s.ErasedHouseholds(t.Context())
+			must(t, err)
+			for _, h := range erased {
+				if keys, err := s.HouseholdKeys(t.Context(), h); err != nil || len(keys) > 0 {
+					t.Errorf("an erased household has %d private keys, %v", len(keys), err)
+				}
+			}
 		})
 	}
+}
+
+func erasing(ctx context.Context, _ *store.Store, tx *store.Tx) error {
+	_, err := tx.EraseHousehold(ctx, "h1", 10)
+	return err
+}
+
+// renewing gives a household the pair of a round, or ErrNotFound.
+func renewing(ctx context.Context, _ *store.Store, tx *store.Tx) error {
+	given, err := tx.PutPairs(ctx, 1, []store.Pair{pair("h1", 1)})
+	if err == nil && len(given) == 0 {
+		err = store.ErrNotFound
+	}
+	return err
 }
 
 func head(ctx context.Context, _ *store.Store, tx *store.Tx) error {

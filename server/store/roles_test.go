@@ -185,12 +185,6 @@ var (
 			return err
 		})
 	}
-	lockHead = func(ctx context.Context, s *store.Store) error {
-		return s.Transact(ctx, func(ctx context.Context, tx *store.Tx) error {
-			_, err := tx.LedgerHead(ctx)
-			return err
-		})
-	}
 	putWriter = func(ctx context.Context, s *store.Store) error {
 		return s.Transact(ctx, func(ctx context.Context, tx *store.Tx) error {
 			return tx.PutWriter(ctx, seal.WriterID{1}, make([]byte, 32), 1, 1)
@@ -367,8 +361,9 @@ func TestReleaseRole(t *testing.T) {
 }
 
 // The part that keeps households' keys reads them, the wraps of day keys and who
-// signed those, and writes down what was spent; it rotates what wraps them, and records
-// that. It has no readings to open, registers nobody and erases nobody.
+// signed those, and writes down what was spent; it rotates what wraps them and gives
+// households new pairs, and records that. It has no readings to open, registers nobody and
+// erases nobody; a public key that it replaces comes with its private half.
 func TestKeyguardRole(t *testing.T) {
 	p := newSplitTown(t)
 	s, ctx := p.as(t, store.RoleKeyguard), t.Context()
@@ -397,11 +392,30 @@ func TestKeyguardRole(t *testing.T) {
 	must(t, s.Transact(ctx, func(ctx context.Context, tx *store.Tx) error {
 		return tx.BeginRetiring(ctx, "households", 2, 6)
 	}))
-	must(t, lockHead(ctx, s))
+	must(t, record(ctx, s, ledger.Entry{RequestID: "pairs/1", Kind: ledger.KindAdmin}, func(ctx context.Context, tx *store.Tx, _ uint64) error {
+		return tx.PutPairRound(ctx, store.PairRound{Round: 1, BeganAt: 7})
+	}))
+	round, err := s.LastPairRound(ctx)
+	must(t, err)
+	old, err := s.OldPairs(ctx, round.Round, "", 10)
+	must(t, err)
+	next := pair("h1", 1)
+	next.KeyVersion = 2
+	must(t, record(ctx, s, ledger.Entry{RequestID: "pairs/1/x", Kind: ledger.KindAdmin}, func(ctx context.Context, tx *store.Tx, _ uint64) error {
+		_, err := tx.PutPairs(ctx, 1, []store.Pair{next})
+		return err
+	}))
+	counts, err := s.CountPairs(ctx, 1)
+	must(t, err)
+	if len(old) != 1 || counts != (store.PairCounts{Households: 1, Private: 2}) {
+		t.Errorf("a round over %d old households leaves %+v", len(old), counts)
+	}
 	calls{
 		"reading blocks": readBlocks, "reading the spool": readSpool, "reading spool keys": readSpoolKeys, "reading a window's private key": readWindowKey,
 		"reading tag keys": readTagKeys, "reading consents": readConsents, "reading sessions": readSessions, "storing readings": writeBlocks,
 		"signing": sign, "granting a consent": grantConsent, "erasing": eraseHome, "registering a household": register,
+		"taking a round back":   executing(`DELETE FROM pair_rounds`),
+		"moving a household":    executing(`UPDATE households SET id = 'h2'`),
 		"giving a key away":     executing(`UPDATE household_keys SET household = 'h2'`),
 		"removing a key":        executing(`DELETE FROM household_keys`),
 		"forgetting what spent": executing(`DELETE FROM keyguard_spent`),
@@ -410,6 +424,9 @@ func TestKeyguardRole(t *testing.T) {
 			return err
 		},
 	}.refused(t, s)
+	if err := executing(`UPDATE households SET generation = 3, public_key = 'mine' WHERE id = 'h1'`)(ctx, s); state(err) != "23001" {
+		t.Errorf("replacing a public key without a private half: %v", err)
+	}
 }
 
 // The part that signs begins the log, records, signs, writes map heads and answers

@@ -51,14 +51,12 @@ func (t *Tx) BeginRetiring(ctx context.Context, key string, version uint64, at i
 // wrapped anew, it is stored.
 var ErrKeyRetired = errors.New("store: wrapped under a version of its key that is being destroyed")
 
-// mustBeWrappedAnew returns nil if the households' keys are wrapped under a version that
-// stays. The caller holds the registry's lock.
-func (t *Tx) mustBeWrappedAnew(ctx context.Context, hs []NewHousehold) error {
+// mustBeWrappedAnew returns nil if households' keys that are wrapped under a version, or a
+// newer one, may be stored: it stays. The caller holds the registry's lock.
+func (t *Tx) mustBeWrappedAnew(ctx context.Context, oldest uint64) error {
 	least, err := t.leastVersion(ctx, keyguard.HouseholdKey)
-	for i := range hs {
-		if err == nil && hs[i].KeyVersion < least {
-			err = ErrKeyRetired
-		}
+	if err == nil && oldest < least {
+		err = ErrKeyRetired
 	}
 	return err
 }

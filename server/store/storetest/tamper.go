@@ -33,10 +33,13 @@ func OpenTamper(tb testing.TB, storeURL string) *Tamper {
 	return &Tamper{db: db, sqlite: sqlite}
 }
 
-// guards are the triggers that keep leaves and public keys as they are, and their
+// guards are the triggers that keep leaves and households' keys as they are, and their
 // tables.
 var guards = [...][2]string{
-	{"leaves_are_kept", "tlog_leaves"}, {"leaves_are_kept_as_they_are", "tlog_leaves"}, {"public_key_is_kept", "households"},
+	{"leaves_are_kept", "tlog_leaves"},
+	{"leaves_are_kept_as_they_are", "tlog_leaves"},
+	{"public_key_is_kept", "households"},
+	{"erased_get_no_keys", "household_keys"},
 }
 
 // lift drops the tables' own guards, as their owner can.
