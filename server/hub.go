@@ -64,6 +64,7 @@ type Hub struct {
 	mapped    atomic.Int64    // by the hub's clock, unix ns, when a map head was last due
 	erasures  *erasureJournal // or nil
 	rotations []*rotation
+	pairs     *pairRotation
 	consents  *consent.Service[*store.Tx]
 	releases  *release.Engine[*store.Tx]
 	windows   *remoteWindows

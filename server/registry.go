@@ -26,6 +26,7 @@ type registryService struct {
 	keys  KeyService
 	// rotations are of the keys that wrap what is stored.
 	rotations []*rotation
+	pairs     *pairRotation // of households' own
 	codes     letterCodes
 	eraser    *eraser
 	clock     Clock
@@ -160,6 +161,10 @@ func (r *registryService) CreateHouseholds(ctx context.Context, req *wattveilv1.
 	if n == 0 || n > 1000 {
 		return nil, tooMany("1,000 households")
 	}
+	round, err := r.store.LastPairRound(ctx) // before any pair is made
+	if err != nil {
+		return nil, err
+	}
 	hs := make([]store.NewHousehold, n)
 	items := make([]seal.Item, n)
 	resp := &wattveilv1.CreateHouseholdsResponse{Households: make([]*wattveilv1.CreatedHousehold, n)}
@@ -184,7 +189,7 @@ func (r *registryService) CreateHouseholds(ctx context.Context, req *wattveilv1.
 			return nil, fmt.Errorf("drawing household secret: %w", err)
 		}
 		h := store.NewHousehold{
-			ID: consent.Household(id), Generation: 1, PublicKey: private.Public().Bytes(), SubjectKey: subjectKey,
+			ID: consent.Household(id), Generation: 1, PublicKey: private.Public().Bytes(), PairRound: round.Round, SubjectKey: subjectKey,
 			CodeHash: hash, From: in.GetFrom(), CreatedAt: r.clock().Unix(),
 		}
 		for _, p := range in.GetUsagePoints() {
@@ -205,7 +210,7 @@ func (r *registryService) CreateHouseholds(ctx context.Context, req *wattveilv1.
 			clear(items[i].Data)
 		}
 	}()
-	err := r.storeHouseholds(ctx, hs, items)
+	err = r.storeHouseholds(ctx, hs, items)
 	if errors.Is(err, store.ErrKeyRetired) { // rotated between the two steps: a version lasts for days
 		err = r.storeHouseholds(ctx, hs, items)
 	}

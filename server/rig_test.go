@@ -226,7 +226,7 @@ func (f *fragile) Wrap(ctx context.Context, key string, items []seal.Item) ([][]
 	if f.wrapped != nil {
 		f.wrapped()
 	}
-	return out, err
+	return out, f.after("wrapped", err)
 }
 
 func (f *fragile) State(ctx context.Context) (keys.State, error) {

@@ -329,8 +329,8 @@ func (h *Hub) wireKeyguard(d Deps, demanded *ledger.Verifier, guardian keyguard.
 	if guardian == nil {
 		guardian = keyguard.New(d.Store, d.Keys, demanded, d.Clock)
 	}
-	h.rotations = newRotations(d, h.sequencer, h.cfg.Erasure)
-	s.registry = &registryService{keys: d.Keys, rotations: h.rotations}
+	h.rotations, h.pairs = newRotations(d, h.sequencer, h.cfg.Erasure), newPairRotation(d, h.sequencer)
+	s.registry = &registryService{keys: d.Keys, rotations: h.rotations, pairs: h.pairs}
 	if h.apart() {
 		s.key = newKeyService(guardian, d.Random, d.Log)
 	}
@@ -349,7 +349,7 @@ func (h *Hub) wireAccess(ctx context.Context, d Deps, secrets *secrets, guardian
 	}
 	h.consents = consent.NewService(consent.Ledger[*store.Tx](h.sequencer), d.Random)
 	codes := letterCodes{key: secrets.codes}
-	s.registry = &registryService{store: d.Store, keys: d.Keys, rotations: h.rotations, codes: codes, eraser: eraser, clock: d.Clock, random: d.Random}
+	s.registry = &registryService{store: d.Store, keys: d.Keys, rotations: h.rotations, pairs: h.pairs, codes: codes, eraser: eraser, clock: d.Clock, random: d.Random}
 	s.consent = &consentService{store: d.Store, prover: h.prover, consents: h.consents, clock: d.Clock, narrowings: newBuckets(narrowingsPerHour, time.Hour)}
 	s.reading = &readingService{
 		store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,

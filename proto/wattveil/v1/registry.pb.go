@@ -1263,7 +1263,9 @@ type GetKeyStatusResponse struct {
 	// The key service: "ready", "sealed", "uninitialised", "denied" or "unreachable".
 	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
 	// The keys that wrap what is stored; none while the service is not ready.
-	Keys          []*KeyStatus `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []*KeyStatus `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Households' key pairs; absent while the service is not ready.
+	Pairs         *PairStatus `protobuf:"bytes,3,opt,name=pairs,proto3" json:"pairs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1312,6 +1314,107 @@ func (x *GetKeyStatusResponse) GetKeys() []*KeyStatus {
 	return nil
 }
 
+func (x *GetKeyStatusResponse) GetPairs() *PairStatus {
+	if x != nil {
+		return x.Pairs
+	}
+	return nil
+}
+
+// PairStatus is how households' key pairs stand. A round gives each living household a
+// new pair; what was sealed to the one before opens as it did.
+type PairStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The round that began last, counted from 1; 0 if none has.
+	Round uint64 `protobuf:"varint,1,opt,name=round,proto3" json:"round,omitempty"`
+	// When it began, Unix seconds UTC; 0 if none has.
+	BeganAt int64 `protobuf:"varint,2,opt,name=began_at,json=beganAt,proto3" json:"began_at,omitempty"`
+	// How many households there are that are not erased.
+	Households uint64 `protobuf:"varint,3,opt,name=households,proto3" json:"households,omitempty"`
+	// How many of them use a pair from before the round: it is not finished while there
+	// are any.
+	Old uint64 `protobuf:"varint,4,opt,name=old,proto3" json:"old,omitempty"`
+	// How many of them use a pair whose private half is not stored: what is sealed to it
+	// opens for nobody.
+	Lost uint64 `protobuf:"varint,5,opt,name=lost,proto3" json:"lost,omitempty"`
+	// How many private halves are stored, of all generations.
+	PrivateHalves uint64 `protobuf:"varint,6,opt,name=private_halves,json=privateHalves,proto3" json:"private_halves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PairStatus) Reset() {
+	*x = PairStatus{}
+	mi := &file_wattveil_v1_registry_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PairStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PairStatus) ProtoMessage() {}
+
+func (x *PairStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_registry_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PairStatus.ProtoReflect.Descriptor instead.
+func (*PairStatus) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *PairStatus) GetRound() uint64 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *PairStatus) GetBeganAt() int64 {
+	if x != nil {
+		return x.BeganAt
+	}
+	return 0
+}
+
+func (x *PairStatus) GetHouseholds() uint64 {
+	if x != nil {
+		return x.Households
+	}
+	return 0
+}
+
+func (x *PairStatus) GetOld() uint64 {
+	if x != nil {
+		return x.Old
+	}
+	return 0
+}
+
+func (x *PairStatus) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *PairStatus) GetPrivateHalves() uint64 {
+	if x != nil {
+		return x.PrivateHalves
+	}
+	return 0
+}
+
 // KeyStatus is how one key stands.
 type KeyStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1340,7 +1443,7 @@ type KeyStatus struct {
 
 func (x *KeyStatus) Reset() {
 	*x = KeyStatus{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[26]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1455,7 @@ func (x *KeyStatus) String() string {
 func (*KeyStatus) ProtoMessage() {}
 
 func (x *KeyStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[26]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1468,7 @@ func (x *KeyStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyStatus.ProtoReflect.Descriptor instead.
 func (*KeyStatus) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{26}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *KeyStatus) GetName() string {
@@ -1436,14 +1539,17 @@ type RotateKeysRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Destroy the older versions at once, before any backup can hold what is wrapped
 	// anew.
-	RetireNow     bool `protobuf:"varint,1,opt,name=retire_now,json=retireNow,proto3" json:"retire_now,omitempty"`
+	RetireNow bool `protobuf:"varint,1,opt,name=retire_now,json=retireNow,proto3" json:"retire_now,omitempty"`
+	// Give every household a new key pair, or go on with a round that is under way, and
+	// leave the keys that wrap what is stored as they are. Not together with retire_now.
+	Pairs         bool `protobuf:"varint,2,opt,name=pairs,proto3" json:"pairs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[27]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1561,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[27]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1574,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{27}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RotateKeysRequest) GetRetireNow() bool {
@@ -1478,16 +1584,25 @@ func (x *RotateKeysRequest) GetRetireNow() bool {
 	return false
 }
 
+func (x *RotateKeysRequest) GetPairs() bool {
+	if x != nil {
+		return x.Pairs
+	}
+	return false
+}
+
 // RotateKeysResponse says how far a rotation is.
 type RotateKeysResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The key.
+	// The key; "household-pairs" for a round of these.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// How many secrets this look through what is stored has seen.
+	// How many secrets this look through what is stored has seen; of a round, households
+	// whose pair was old.
 	Seen uint64 `protobuf:"varint,2,opt,name=seen,proto3" json:"seen,omitempty"`
-	// How many of them were wrapped anew.
+	// How many of them were wrapped anew; of a round, got a new pair.
 	Old uint64 `protobuf:"varint,3,opt,name=old,proto3" json:"old,omitempty"`
-	// The key's version now; 0 until everything is wrapped anew.
+	// The key's version now; 0 until everything is wrapped anew. Of a round its number,
+	// when it is finished.
 	Version uint64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
 	// When its older versions are destroyed, Unix seconds UTC; 0 if they are.
 	RetiresAt     int64 `protobuf:"varint,5,opt,name=retires_at,json=retiresAt,proto3" json:"retires_at,omitempty"`
@@ -1497,7 +1612,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[28]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1624,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[28]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1637,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{28}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RotateKeysResponse) GetName() string {
@@ -1633,10 +1748,21 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"\x16EraseHouseholdResponse\x12\x18\n" +
 	"\aindices\x18\x01 \x03(\x04R\aindices\x12\x16\n" +
 	"\x06events\x18\x02 \x01(\x04R\x06events\"\x15\n" +
-	"\x13GetKeyStatusRequest\"X\n" +
+	"\x13GetKeyStatusRequest\"\x87\x01\n" +
 	"\x14GetKeyStatusResponse\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12*\n" +
-	"\x04keys\x18\x02 \x03(\v2\x16.wattveil.v1.KeyStatusR\x04keys\"\x80\x02\n" +
+	"\x04keys\x18\x02 \x03(\v2\x16.wattveil.v1.KeyStatusR\x04keys\x12-\n" +
+	"\x05pairs\x18\x03 \x01(\v2\x17.wattveil.v1.PairStatusR\x05pairs\"\xaa\x01\n" +
+	"\n" +
+	"PairStatus\x12\x14\n" +
+	"\x05round\x18\x01 \x01(\x04R\x05round\x12\x19\n" +
+	"\bbegan_at\x18\x02 \x01(\x03R\abeganAt\x12\x1e\n" +
+	"\n" +
+	"households\x18\x03 \x01(\x04R\n" +
+	"households\x12\x10\n" +
+	"\x03old\x18\x04 \x01(\x04R\x03old\x12\x12\n" +
+	"\x04lost\x18\x05 \x01(\x04R\x04lost\x12%\n" +
+	"\x0eprivate_halves\x18\x06 \x01(\x04R\rprivateHalves\"\x80\x02\n" +
 	"\tKeyStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x0eoldest_version\x18\x02 \x01(\x04R\roldestVersion\x12%\n" +
@@ -1648,10 +1774,11 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"\x03old\x18\a \x01(\x04R\x03old\x12\x12\n" +
 	"\x04lost\x18\b \x01(\x04R\x04lost\x12\x1d\n" +
 	"\n" +
-	"retires_at\x18\t \x01(\x03R\tretiresAt\"2\n" +
+	"retires_at\x18\t \x01(\x03R\tretiresAt\"H\n" +
 	"\x11RotateKeysRequest\x12\x1d\n" +
 	"\n" +
-	"retire_now\x18\x01 \x01(\bR\tretireNow\"\x87\x01\n" +
+	"retire_now\x18\x01 \x01(\bR\tretireNow\x12\x14\n" +
+	"\x05pairs\x18\x02 \x01(\bR\x05pairs\"\x87\x01\n" +
 	"\x12RotateKeysResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04seen\x18\x02 \x01(\x04R\x04seen\x12\x10\n" +
@@ -1685,7 +1812,7 @@ func file_wattveil_v1_registry_proto_rawDescGZIP() []byte {
 	return file_wattveil_v1_registry_proto_rawDescData
 }
 
-var file_wattveil_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_wattveil_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_wattveil_v1_registry_proto_goTypes = []any{
 	(*PutUtilitiesRequest)(nil),      // 0: wattveil.v1.PutUtilitiesRequest
 	(*Utility)(nil),                  // 1: wattveil.v1.Utility
@@ -1713,9 +1840,10 @@ var file_wattveil_v1_registry_proto_goTypes = []any{
 	(*EraseHouseholdResponse)(nil),   // 23: wattveil.v1.EraseHouseholdResponse
 	(*GetKeyStatusRequest)(nil),      // 24: wattveil.v1.GetKeyStatusRequest
 	(*GetKeyStatusResponse)(nil),     // 25: wattveil.v1.GetKeyStatusResponse
-	(*KeyStatus)(nil),                // 26: wattveil.v1.KeyStatus
-	(*RotateKeysRequest)(nil),        // 27: wattveil.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),       // 28: wattveil.v1.RotateKeysResponse
+	(*PairStatus)(nil),               // 26: wattveil.v1.PairStatus
+	(*KeyStatus)(nil),                // 27: wattveil.v1.KeyStatus
+	(*RotateKeysRequest)(nil),        // 28: wattveil.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),       // 29: wattveil.v1.RotateKeysResponse
 }
 var file_wattveil_v1_registry_proto_depIdxs = []int32{
 	1,  // 0: wattveil.v1.PutUtilitiesRequest.utilities:type_name -> wattveil.v1.Utility
@@ -1725,34 +1853,35 @@ var file_wattveil_v1_registry_proto_depIdxs = []int32{
 	12, // 4: wattveil.v1.CreateHouseholdsRequest.households:type_name -> wattveil.v1.NewHousehold
 	14, // 5: wattveil.v1.CreateHouseholdsResponse.households:type_name -> wattveil.v1.CreatedHousehold
 	20, // 6: wattveil.v1.PutRecipientsRequest.recipients:type_name -> wattveil.v1.Recipient
-	26, // 7: wattveil.v1.GetKeyStatusResponse.keys:type_name -> wattveil.v1.KeyStatus
-	0,  // 8: wattveil.v1.RegistryService.PutUtilities:input_type -> wattveil.v1.PutUtilitiesRequest
-	3,  // 9: wattveil.v1.RegistryService.PutGridNodes:input_type -> wattveil.v1.PutGridNodesRequest
-	6,  // 10: wattveil.v1.RegistryService.ListGridNodes:input_type -> wattveil.v1.ListGridNodesRequest
-	8,  // 11: wattveil.v1.RegistryService.PutUsagePoints:input_type -> wattveil.v1.PutUsagePointsRequest
-	11, // 12: wattveil.v1.RegistryService.CreateHouseholds:input_type -> wattveil.v1.CreateHouseholdsRequest
-	15, // 13: wattveil.v1.RegistryService.MoveOut:input_type -> wattveil.v1.MoveOutRequest
-	17, // 14: wattveil.v1.RegistryService.IssueLetterCode:input_type -> wattveil.v1.IssueLetterCodeRequest
-	19, // 15: wattveil.v1.RegistryService.PutRecipients:input_type -> wattveil.v1.PutRecipientsRequest
-	22, // 16: wattveil.v1.RegistryService.EraseHousehold:input_type -> wattveil.v1.EraseHouseholdRequest
-	24, // 17: wattveil.v1.RegistryService.GetKeyStatus:input_type -> wattveil.v1.GetKeyStatusRequest
-	27, // 18: wattveil.v1.RegistryService.RotateKeys:input_type -> wattveil.v1.RotateKeysRequest
-	2,  // 19: wattveil.v1.RegistryService.PutUtilities:output_type -> wattveil.v1.PutUtilitiesResponse
-	5,  // 20: wattveil.v1.RegistryService.PutGridNodes:output_type -> wattveil.v1.PutGridNodesResponse
-	7,  // 21: wattveil.v1.RegistryService.ListGridNodes:output_type -> wattveil.v1.ListGridNodesResponse
-	10, // 22: wattveil.v1.RegistryService.PutUsagePoints:output_type -> wattveil.v1.PutUsagePointsResponse
-	13, // 23: wattveil.v1.RegistryService.CreateHouseholds:output_type -> wattveil.v1.CreateHouseholdsResponse
-	16, // 24: wattveil.v1.RegistryService.MoveOut:output_type -> wattveil.v1.MoveOutResponse
-	18, // 25: wattveil.v1.RegistryService.IssueLetterCode:output_type -> wattveil.v1.IssueLetterCodeResponse
-	21, // 26: wattveil.v1.RegistryService.PutRecipients:output_type -> wattveil.v1.PutRecipientsResponse
-	23, // 27: wattveil.v1.RegistryService.EraseHousehold:output_type -> wattveil.v1.EraseHouseholdResponse
-	25, // 28: wattveil.v1.RegistryService.GetKeyStatus:output_type -> wattveil.v1.GetKeyStatusResponse
-	28, // 29: wattveil.v1.RegistryService.RotateKeys:output_type -> wattveil.v1.RotateKeysResponse
-	19, // [19:30] is the sub-list for method output_type
-	8,  // [8:19] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	27, // 7: wattveil.v1.GetKeyStatusResponse.keys:type_name -> wattveil.v1.KeyStatus
+	26, // 8: wattveil.v1.GetKeyStatusResponse.pairs:type_name -> wattveil.v1.PairStatus
+	0,  // 9: wattveil.v1.RegistryService.PutUtilities:input_type -> wattveil.v1.PutUtilitiesRequest
+	3,  // 10: wattveil.v1.RegistryService.PutGridNodes:input_type -> wattveil.v1.PutGridNodesRequest
+	6,  // 11: wattveil.v1.RegistryService.ListGridNodes:input_type -> wattveil.v1.ListGridNodesRequest
+	8,  // 12: wattveil.v1.RegistryService.PutUsagePoints:input_type -> wattveil.v1.PutUsagePointsRequest
+	11, // 13: wattveil.v1.RegistryService.CreateHouseholds:input_type -> wattveil.v1.CreateHouseholdsRequest
+	15, // 14: wattveil.v1.RegistryService.MoveOut:input_type -> wattveil.v1.MoveOutRequest
+	17, // 15: wattveil.v1.RegistryService.IssueLetterCode:input_type -> wattveil.v1.IssueLetterCodeRequest
+	19, // 16: wattveil.v1.RegistryService.PutRecipients:input_type -> wattveil.v1.PutRecipientsRequest
+	22, // 17: wattveil.v1.RegistryService.EraseHousehold:input_type -> wattveil.v1.EraseHouseholdRequest
+	24, // 18: wattveil.v1.RegistryService.GetKeyStatus:input_type -> wattveil.v1.GetKeyStatusRequest
+	28, // 19: wattveil.v1.RegistryService.RotateKeys:input_type -> wattveil.v1.RotateKeysRequest
+	2,  // 20: wattveil.v1.RegistryService.PutUtilities:output_type -> wattveil.v1.PutUtilitiesResponse
+	5,  // 21: wattveil.v1.RegistryService.PutGridNodes:output_type -> wattveil.v1.PutGridNodesResponse
+	7,  // 22: wattveil.v1.RegistryService.ListGridNodes:output_type -> wattveil.v1.ListGridNodesResponse
+	10, // 23: wattveil.v1.RegistryService.PutUsagePoints:output_type -> wattveil.v1.PutUsagePointsResponse
+	13, // 24: wattveil.v1.RegistryService.CreateHouseholds:output_type -> wattveil.v1.CreateHouseholdsResponse
+	16, // 25: wattveil.v1.RegistryService.MoveOut:output_type -> wattveil.v1.MoveOutResponse
+	18, // 26: wattveil.v1.RegistryService.IssueLetterCode:output_type -> wattveil.v1.IssueLetterCodeResponse
+	21, // 27: wattveil.v1.RegistryService.PutRecipients:output_type -> wattveil.v1.PutRecipientsResponse
+	23, // 28: wattveil.v1.RegistryService.EraseHousehold:output_type -> wattveil.v1.EraseHouseholdResponse
+	25, // 29: wattveil.v1.RegistryService.GetKeyStatus:output_type -> wattveil.v1.GetKeyStatusResponse
+	29, // 30: wattveil.v1.RegistryService.RotateKeys:output_type -> wattveil.v1.RotateKeysResponse
+	20, // [20:31] is the sub-list for method output_type
+	9,  // [9:20] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_registry_proto_init() }
@@ -1766,7 +1895,7 @@ func file_wattveil_v1_registry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_registry_proto_rawDesc), len(file_wattveil_v1_registry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

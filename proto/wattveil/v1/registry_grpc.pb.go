@@ -62,12 +62,13 @@ type RegistryServiceClient interface {
 	// ledger events, and records that in leaves of class erasure. It cannot be
 	// taken back. Repeating it finishes what a crash interrupted.
 	EraseHousehold(ctx context.Context, in *EraseHouseholdRequest, opts ...grpc.CallOption) (*EraseHouseholdResponse, error)
-	// GetKeyStatus says how the key service is, and how the keys stand that wrap what
-	// is stored.
+	// GetKeyStatus says how the key service is, how the keys stand that wrap what is
+	// stored, and how households' key pairs do.
 	GetKeyStatus(ctx context.Context, in *GetKeyStatusRequest, opts ...grpc.CallOption) (*GetKeyStatusResponse, error)
 	// RotateKeys gives these keys a new version, wraps everything anew and destroys the
 	// older versions, or finishes what was begun, and tells how far it is. The hub does
-	// so by itself when it is due; nothing stops meanwhile.
+	// so by itself when it is due; nothing stops meanwhile. On demand, and alone, it gives
+	// every household a new key pair.
 	RotateKeys(ctx context.Context, in *RotateKeysRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RotateKeysResponse], error)
 }
 
@@ -228,12 +229,13 @@ type RegistryServiceServer interface {
 	// ledger events, and records that in leaves of class erasure. It cannot be
 	// taken back. Repeating it finishes what a crash interrupted.
 	EraseHousehold(context.Context, *EraseHouseholdRequest) (*EraseHouseholdResponse, error)
-	// GetKeyStatus says how the key service is, and how the keys stand that wrap what
-	// is stored.
+	// GetKeyStatus says how the key service is, how the keys stand that wrap what is
+	// stored, and how households' key pairs do.
 	GetKeyStatus(context.Context, *GetKeyStatusRequest) (*GetKeyStatusResponse, error)
 	// RotateKeys gives these keys a new version, wraps everything anew and destroys the
 	// older versions, or finishes what was begun, and tells how far it is. The hub does
-	// so by itself when it is due; nothing stops meanwhile.
+	// so by itself when it is due; nothing stops meanwhile. On demand, and alone, it gives
+	// every household a new key pair.
 	RotateKeys(*RotateKeysRequest, grpc.ServerStreamingServer[RotateKeysResponse]) error
 	mustEmbedUnimplementedRegistryServiceServer()
 }
