@@ -35,8 +35,8 @@ func keysStatusCommand() *cobra.Command {
 	var hub hubFlags
 	cmd := &cobra.Command{
 		Use:     "status --hub ADDR",
-		Short:   "How the key service is, and how the keys stand that wrap what is stored",
-		Long:    "Ask a hub how its key service is, and of each key that wraps what is stored which versions open, when it was rotated and\nis due, and how much is wrapped under an older version. The exit code is 1 unless the service is ready.",
+		Short:   "How the key service is, and how keys and households' key pairs stand",
+		Long:    "Ask a hub how its key service is, and of each key that wraps what is stored which versions open, when it was rotated and\nis due, and how much is wrapped under an older version; of households' key pairs, when they were last renewed, and how many\nare still to be. The exit code is 1 unless the service is ready.",
 		Example: "  wattveil keys status --hub hub.example:7443 --cert operator.pem --key operator.key --ca ca.pem --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -70,8 +70,10 @@ func keysStatusCommand() *cobra.Command {
 					fmt.Fprintf(&text, "  older versions are destroyed at %s\n", r.Retires)
 				}
 			}
+			pairs := pairReportOf(got.GetPairs())
+			text.WriteString(pairs.String())
 			if asJSON(cmd) {
-				err = printJSON(cmd, map[string]any{"state": got.GetState(), "keys": reports})
+				err = printJSON(cmd, map[string]any{"state": got.GetState(), "keys": reports, "pairs": pairs})
 			} else {
 				_, err = io.WriteString(cmd.OutOrStdout(), text.String())
 			}
@@ -87,14 +89,16 @@ func keysStatusCommand() *cobra.Command {
 
 func keysRotateCommand() *cobra.Command {
 	var hub hubFlags
-	var now bool
+	var now, pairs bool
 	cmd := &cobra.Command{
 		Use:   "rotate --hub ADDR",
 		Short: "Rotate the keys that wrap what is stored, now",
 		Long: "Give each key that wraps what is stored a new version and wrap everything anew; the hub destroys the older versions when\n" +
 			"backups have had time to take in what is new, by erasure.retire_after, or at once with --retire-now. A hub does all of it by\n" +
 			"itself when it is due. Nothing stops meanwhile. A rotation that was interrupted is finished, by this command or by the hub.\n" +
-			"Back up the table household_keys in between: older backups of it open nothing any more once the versions are destroyed.",
+			"Back up the table household_keys in between: older backups of it open nothing any more once the versions are destroyed.\n\n" +
+			"With --pairs, leave those keys alone and give every household a new key pair instead, or go on with a round that was\n" +
+			"interrupted. What is stored opens as it did, what comes is sealed to the new pairs. No hub does that by itself.",
 		Example: "  wattveil keys rotate --hub hub.example:7443 --cert operator.pem --key operator.key --ca ca.pem",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -104,6 +108,9 @@ func keysRotateCommand() *cobra.Command {
 			}
 			defer conn.Close()
 			client := wattveilv1.NewRegistryServiceClient(conn)
+			if pairs {
+				return rotatePairs(cmd, client)
+			}
 			status, err := client.GetKeyStatus(cmd.Context(), &wattveilv1.GetKeyStatusRequest{})
 			if err != nil {
 				return fmt.Errorf("asking for the keys: %w", err)
@@ -155,6 +162,8 @@ func keysRotateCommand() *cobra.Command {
 	}
 	hub.add(cmd, "the operator's", "key")
 	cmd.Flags().BoolVar(&now, "retire-now", false, "destroy the older versions at once, before any backup holds what is wrapped anew")
+	cmd.Flags().BoolVar(&pairs, "pairs", false, "give every household a new key pair")
+	cmd.MarkFlagsMutuallyExclusive("retire-now", "pairs")
 	return cmd
 }
 

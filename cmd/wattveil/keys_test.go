@@ -36,6 +36,7 @@ func TestKeysCommands(t *testing.T) {
 	var status struct {
 		State string
 		Keys  []keyReport
+		Pairs *pairReport
 	}
 	look := func() {
 		t.Helper()
@@ -64,6 +65,19 @@ func TestKeysCommands(t *testing.T) {
 			t.Errorf("after rotating: %+v", k)
 		}
 	}
+	if status.Pairs == nil || *status.Pairs != (pairReport{Households: 2, Private: 2}) {
+		t.Errorf("pairs at first: %+v", status.Pairs)
+	}
+	if code, out := as("operator", "keys", "rotate", "--pairs"); code != 0 || !strings.Contains(out, "household-pairs: round 1, begun 2") || !strings.Contains(out, "2 households, of which 0 use a pair from before it and 0 one") {
+		t.Errorf("new pairs: exit code %d: %s", code, out)
+	}
+	look()
+	if p := status.Pairs; p == nil || p.Round != 1 || p.Old != 0 || p.Private != 4 || status.Keys[0].Stored != 4 || status.Keys[0].Newest != 2 {
+		t.Errorf("after a round: %+v, %+v", status.Pairs, status.Keys[0])
+	}
+	if code, out := as("operator", "keys", "rotate", "--pairs", "--retire-now"); code != 2 {
+		t.Errorf("retiring pairs: exit code %d: %s", code, out)
+	}
 	household := storetest.Open(t, s.store).Households(t)[0]
 	for what, c := range map[string]struct {
 		who  string
@@ -81,7 +95,7 @@ func TestKeysCommands(t *testing.T) {
 	if code, out := as("operator", "keys", "erase", "--yes", "--basis", "gdpr-17-1-b", household); code != 0 || !strings.Contains(out, "erased") {
 		t.Errorf("erasing: exit code %d: %s", code, out)
 	}
-	if look(); status.Keys[0].Stored != 1 {
-		t.Errorf("%d keys after an erasure, want 1", status.Keys[0].Stored)
+	if look(); status.Keys[0].Stored != 2 {
+		t.Errorf("%d keys after an erasure, want the 2 of one household", status.Keys[0].Stored)
 	}
 }
