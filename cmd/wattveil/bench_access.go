@@ -55,10 +55,12 @@ type latency struct {
 	P99 float64 `json:"p99_ms"`
 }
 
-// enrolment is how long households took to be created, keys made and wrapped.
+// enrolment is how long households took to be created, keys made and wrapped, and how long
+// a round took that gave each of them a new pair.
 type enrolment struct {
 	Households int     `json:"households"`
 	Seconds    float64 `json:"seconds"`
+	Pairs      float64 `json:"pair_round_seconds"`
 }
 
 type accessRound map[string]contender
@@ -257,9 +259,9 @@ func (b *benchAccess) print(w io.Writer) error {
 	line("vault", r.Vault, r.VaultSingle, "")
 	line("plain", &r.Plain, &r.PlainSingle, "")
 	if e := r.Enrolment; e != nil {
-		fmt.Fprintf(&out, "  %d households created in %.1f s with Vault (goal: 100000 in %d s)\n", e.Households, e.Seconds, accessGoalEnrolment)
+		fmt.Fprintf(&out, "  %d households created in %.1f s with Vault (goal: 100000 in %d s), given new pairs in %.1f s\n", e.Households, e.Seconds, accessGoalEnrolment, e.Pairs)
 	}
-	fmt.Fprintf(&out, "  %d households created in %.1f s with the keyring\n", r.EnrolmentKeyring.Households, r.EnrolmentKeyring.Seconds)
+	fmt.Fprintf(&out, "  %d households created in %.1f s with the keyring, given new pairs in %.1f s\n", r.EnrolmentKeyring.Households, r.EnrolmentKeyring.Seconds, r.EnrolmentKeyring.Pairs)
 	fmt.Fprintf(&out, "  %.0f bytes of ingest's memory a household that sent its day (goal: %d)", r.PerHousehold, accessGoalMemory)
 	for _, s := range append(r.NotRun, r.Settings...) {
 		fmt.Fprintf(&out, "\n  %s", s)

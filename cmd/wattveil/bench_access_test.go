@@ -34,7 +34,7 @@ func TestBenchAccess(t *testing.T) {
 		if err := d.Decode(&r); err != nil {
 			t.Fatal(err)
 		}
-		if r.Wattveil.Rate <= 0 || r.Wattveil.P99 < r.Wattveil.P50 || r.Single.P50 <= 0 || r.Plain.Rate <= 0 || r.PlainSingle.P50 <= 0 || r.EnrolmentKeyring.Seconds <= 0 || r.PerHousehold == 0 {
+		if r.Wattveil.Rate <= 0 || r.Wattveil.P99 < r.Wattveil.P50 || r.Single.P50 <= 0 || r.Plain.Rate <= 0 || r.PlainSingle.P50 <= 0 || r.EnrolmentKeyring.Seconds <= 0 || r.EnrolmentKeyring.Pairs <= 0 || r.PerHousehold == 0 {
 			t.Errorf("%s: a measure is missing: %+v", engine, r)
 		}
 		if r.EnrolmentKeyring.Households != 20 || len(r.Rounds) != 1 || len(r.Settings) < 4 {
