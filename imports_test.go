@@ -106,6 +106,8 @@ var doors = []door{
 	// Keys are wrapped in one place, and sealed to in another.
 	{pkg: "github.com/hashicorp/vault/api", by: []string{"server/keys"}},
 	{pkg: "github.com/cloudflare/circl", by: []string{"privacy/seal", "ledger"}},
+	// Many signatures are checked at once, where they are made.
+	{pkg: "filippo.io/edwards25519", by: []string{"privacy/seal"}},
 
 	// The log's formats, and the trees behind them.
 	{pkg: "github.com/transparency-dev", by: []string{"ledger", "ledger/ledgertest"}},

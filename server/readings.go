@@ -147,7 +147,7 @@ func (r *readingService) open(ctx context.Context, permit consent.Permit, ask as
 		return nil, nil, fmt.Errorf("asking for block keys: %w", err)
 	}
 	defer keys.Clear()
-	var opened []seal.Opened
+	sealed := make([]seal.KeyedBlock, 0, len(blocks))
 	for _, b := range blocks {
 		if !permit.CoversDay(b.Household, b.UsagePoint, b.Register, b.Day) {
 			continue
@@ -156,11 +156,11 @@ func (r *readingService) open(ctx context.Context, permit consent.Permit, ask as
 		if !ok {
 			return nil, nil, errNoBlockKey
 		}
-		o, err := seal.Open(permit, r.clock(), key, b.Block, b.WriterKey)
-		if err != nil {
-			return nil, nil, err
-		}
-		opened = append(opened, o...)
+		sealed = append(sealed, seal.KeyedBlock{Block: b.Block, Key: key, WriterKey: b.WriterKey})
+	}
+	opened, err := seal.Open(permit, r.clock(), sealed...)
+	if err != nil {
+		return nil, nil, err
 	}
 	series, conflicts := seal.Merge(opened)
 	if conflicts > 0 {

@@ -3,6 +3,7 @@ package keyguard
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/wattveil/wattveil/consent"
@@ -79,8 +80,14 @@ func (g *Guard) derive(ctx context.Context, wanted leaf, wraps []seal.DayKeyWrap
 			key.Erase()
 		}
 	}()
-	for n, same := range copies {
-		day, ok := open(private[n.generation], same, writerKeys[n.writer])
+	names := slices.Collect(maps.Keys(copies))
+	checks := make([]seal.Check, len(names))
+	for i, n := range names {
+		checks[i] = copies[n][0].Check(writerKeys[n.writer], private[n.generation].Public())
+	}
+	signed := seal.VerifyAll(checks)
+	for i, n := range names {
+		day, ok := open(private[n.generation], copies[n], signed[i], writerKeys[n.writer])
 		if !ok {
 			out.Damaged++
 			continue
@@ -145,11 +152,15 @@ func (g *Guard) privateKeys(ctx context.Context, h consent.Household, generation
 }
 
 // open returns the day key of the first copy that its writer signed for this
-// household and that opens. The signature is checked first: a wrap can be made by
-// anyone who knows the public key and can write to the store.
-func open(household seal.PrivateKey, copies []seal.DayKeyWrap, writer []byte) (seal.DayKey, bool) {
-	for _, w := range copies {
-		if w.Verify(writer, household.Public()) != nil {
+// household and that opens; signed says so of the first. The signature is checked
+// before: a wrap can be made by anyone who knows the public key and can write to
+// the store.
+func open(household seal.PrivateKey, copies []seal.DayKeyWrap, signed bool, writer []byte) (seal.DayKey, bool) {
+	for i, w := range copies {
+		if i > 0 {
+			signed = w.Verify(writer, household.Public()) == nil
+		}
+		if !signed {
 			continue
 		}
 		if key, err := seal.UnwrapDayKey(household, w); err == nil {

@@ -93,7 +93,7 @@ func TestFlow(t *testing.T) {
 		if !ok {
 			continue
 		}
-		o, err := seal.Open(permit, w.Now, key, b, w.Writer.PublicKey())
+		o, err := seal.Open(permit, w.Now, seal.KeyedBlock{Block: b, Key: key, WriterKey: w.Writer.PublicKey()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -65,7 +65,12 @@ const secondsPerDay = 86400
 // all its fields stand. It needs no key and no permit: anyone who holds the row
 // may check it. The error is ErrSignature.
 func (b Block) Verify(writer ed25519.PublicKey) error {
-	return verify(writer, b.bound(), b.Ciphertext, b.Signature)
+	return b.Check(writer).verify()
+}
+
+// Check is Verify for [VerifyAll].
+func (b Block) Check(writer ed25519.PublicKey) Check {
+	return Check{writer, signed(b.bound(), b.Ciphertext), b.Signature}
 }
 
 // newAEAD returns AES-256-GCM (NIST SP 800-38D) under key.

@@ -27,6 +27,9 @@
 //
 //	"wattveil/seal/signature" ‖ SHA-256(B) ‖ SHA-256(C)
 //
+// and are good by the equation of RFC 8032, section 5.1.7, with its factor of 8.
+// Whoever checks without it refuses no signature that a [Writer] makes.
+//
 // # Keys
 //
 //	household key pair (X-Wing)        private half: 32-byte seed; public half: 1216 bytes

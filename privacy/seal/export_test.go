@@ -1,6 +1,9 @@
 package seal
 
-import "crypto/ed25519"
+import (
+	"crypto/ed25519"
+	"io"
+)
 
 // The doors that only this package's tests have.
 
@@ -71,3 +74,15 @@ func UseUpRunning(s *RunningSealer, records uint32) { s.set.records = records }
 func SignAgain(w *RunningKeyWrap, window PublicKey, signer ed25519.PrivateKey) {
 	w.Signature = ed25519.Sign(signer, signed(w.bound(window), w.Sealed))
 }
+
+// MakeCheck makes a check of anything.
+func MakeCheck(signer, message, signature []byte) Check { return Check{signer, message, signature} }
+
+// Good checks one signature.
+func Good(c Check) bool { return c.good() }
+
+// Holds is the equation, with coefficients read from random.
+func Holds(random io.Reader, checks []Check) bool { return holds(random, checks) }
+
+// MaxEquation is how many signatures are checked at once.
+const MaxEquation = maxEquation

@@ -1,10 +1,6 @@
 package seal
 
-import (
-	"crypto/ed25519"
-	"crypto/sha256"
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // Every label of the formats. A label is the first field of whatever is
 // authenticated or derived, so that bytes of one kind never pass for another.
@@ -40,24 +36,4 @@ func (f fields) uint32(v uint32) fields {
 
 func (f fields) uint64(v uint64) fields {
 	return binary.BigEndian.AppendUint64(append(f, 0, 8), v)
-}
-
-// signed is what a writer, or the hub, signs: that it made this ciphertext under these
-// identifiers. Both are hashed, so that a signature can be checked, and shown,
-// without the ciphertext.
-func signed(bound, ciphertext []byte) []byte {
-	m := make([]byte, 0, len(labelSignature)+2*sha256.Size)
-	m = append(m, labelSignature...)
-	h := sha256.Sum256(bound)
-	m = append(m, h[:]...)
-	h = sha256.Sum256(ciphertext)
-	return append(m, h[:]...)
-}
-
-// verify checks the signature of a writer or the hub.
-func verify(signer ed25519.PublicKey, bound, ciphertext, signature []byte) error {
-	if len(signer) != ed25519.PublicKeySize || !ed25519.Verify(signer, signed(bound, ciphertext), signature) {
-		return ErrSignature
-	}
-	return nil
 }

@@ -219,7 +219,7 @@ func TestClosingAndReadingAgree(t *testing.T) {
 	var read, closed []seal.Opened
 	p := permit(t, always, upOne, importOnly)
 	for _, b := range []seal.Block{secondBlock, firstBlock} {
-		read = append(read, must(seal.Open(p, clock, h.blockKey(t, b), b, h.writer.PublicKey()))...)
+		read = append(read, must(seal.Open(p, clock, seal.KeyedBlock{Block: b, Key: h.blockKey(t, b), WriterKey: h.writer.PublicKey()}))...)
 	}
 	wrap, _, err := h.writer.SpoolKey(day, window.Public())
 	if err != nil {

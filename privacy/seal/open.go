@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/wattveil/wattveil/consent"
@@ -19,34 +20,48 @@ type Opened struct {
 	Seq        uint64
 }
 
-// Open opens a block under a permit and returns what of it the permit covers: in
-// most cases one series, several if the household lived elsewhere in between,
-// none if the block has no interval in scope. Nothing outside the scope leaves
-// this function. now is the time by the clock that dates permits; writer is the
-// public key of the block's writer.
+// KeyedBlock is a block with what it is opened by.
+type KeyedBlock struct {
+	Block
+	Key       BlockKey
+	WriterKey ed25519.PublicKey // of the block's writer
+}
+
+// Open opens blocks under a permit and returns what of them the permit covers,
+// in their order: in most cases one series of each, several if the household lived
+// elsewhere in between, none if the block has no interval in scope. Nothing outside
+// the scope leaves this function. now is the time by the clock that dates permits.
 //
-// The permit comes first: without a valid one that covers the block's household,
-// usage point, register and UTC day, nothing else is looked at and the error is
-// ErrPermit, wrapping what consent says. Then ErrSignature, ErrFormat, ErrOpen.
-func Open(p consent.Permit, now time.Time, key BlockKey, b Block, writer ed25519.PublicKey) ([]Opened, error) {
+// It opens all or none. The permit comes first: without a valid one that covers
+// every block's household, usage point, register and UTC day, nothing else is
+// looked at and the error is ErrPermit, wrapping what consent says. Then come all
+// signatures, and the error is ErrSignature; then block by block ErrFormat, ErrOpen.
+func Open(p consent.Permit, now time.Time, blocks ...KeyedBlock) ([]Opened, error) {
 	if err := p.Valid(now); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPermit, err)
 	}
-	if !p.CoversDay(b.Household, b.UsagePoint, b.Register, b.Day) {
-		return nil, ErrPermit
+	for i := range blocks {
+		if b := &blocks[i]; !p.CoversDay(b.Household, b.UsagePoint, b.Register, b.Day) {
+			return nil, ErrPermit
+		}
 	}
-	if err := b.Verify(writer); err != nil {
-		return nil, err
+	checks := make([]Check, len(blocks))
+	for i := range blocks {
+		checks[i] = blocks[i].Check(blocks[i].WriterKey)
 	}
-	whole, err := b.open(key)
-	if err != nil {
-		return nil, err
+	if slices.Contains(VerifyAll(checks), false) {
+		return nil, ErrSignature
 	}
-	pieces := p.Trim(whole.Series)
-	opened := make([]Opened, len(pieces))
-	for i, s := range pieces {
-		opened[i] = whole
-		opened[i].Series = s
+	opened := make([]Opened, 0, len(blocks))
+	for i := range blocks {
+		whole, err := blocks[i].open(blocks[i].Key)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range p.Trim(whole.Series) {
+			whole.Series = s
+			opened = append(opened, whole)
+		}
 	}
 	return opened, nil
 }

@@ -33,7 +33,7 @@ func TestSealAndOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := seal.Open(permit(t, always, upOne, importOnly), clock, h.blockKey(t, b), b, h.writer.PublicKey())
+	got, err := seal.Open(permit(t, always, upOne, importOnly), clock, seal.KeyedBlock{Block: b, Key: h.blockKey(t, b), WriterKey: h.writer.PublicKey()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestOpenNeedsPermit(t *testing.T) {
 		{"a household that moved out the day before", permit(t, []consent.Occupancy{lived(0, day.Start())}, upOne, importOnly), clock, b, seal.ErrPermit},
 		{"a household that moved in the day after", permit(t, []consent.Occupancy{lived(day.End(), 0)}, upOne, importOnly), clock, b, seal.ErrPermit},
 	} {
-		got, err := seal.Open(c.permit, c.now, key, c.block, h.writer.PublicKey())
+		got, err := seal.Open(c.permit, c.now, seal.KeyedBlock{Block: c.block, Key: key, WriterKey: h.writer.PublicKey()})
 		if !errors.Is(err, c.want) || (c.want == nil) != (len(got) == 1) {
 			t.Errorf("%s: %d series, %v; want %v", c.name, len(got), err, c.want)
 		}
@@ -103,7 +103,7 @@ func TestOpenTrims(t *testing.T) {
 		{"was away for two hours", []consent.Occupancy{lived(0, noon-3600), lived(noon+3600, 0)}, [][2]int{{0, 43}, {52, 95}}},
 		{"was there for a moment between two starts", []consent.Occupancy{lived(noon+1, noon+899)}, nil},
 	} {
-		got, err := seal.Open(permit(t, c.lives, upOne, importOnly), clock, key, b, h.writer.PublicKey())
+		got, err := seal.Open(permit(t, c.lives, upOne, importOnly), clock, seal.KeyedBlock{Block: b, Key: key, WriterKey: h.writer.PublicKey()})
 		if err != nil || len(got) != len(c.want) {
 			t.Errorf("%s: %d series, %v", c.name, len(got), err)
 			continue
@@ -222,10 +222,10 @@ func TestForgedBlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Signature = ed25519.Sign(forger, append([]byte("wattveil/seal/signature"), append(digest(seal.Bound(b)), digest(b.Ciphertext)...)...))
-	if _, err := seal.Open(p, clock, key, b, h.writer.PublicKey()); !errors.Is(err, seal.ErrSignature) {
+	if _, err := seal.Open(p, clock, seal.KeyedBlock{Block: b, Key: key, WriterKey: h.writer.PublicKey()}); !errors.Is(err, seal.ErrSignature) {
 		t.Errorf("a forged block: %v", err)
 	}
-	if _, err := seal.Open(p, clock, key, b, nil); !errors.Is(err, seal.ErrSignature) {
+	if _, err := seal.Open(p, clock, seal.KeyedBlock{Block: b, Key: key}); !errors.Is(err, seal.ErrSignature) {
 		t.Errorf("a writer without a key: %v", err)
 	}
 }

@@ -196,7 +196,7 @@ func OpenRunningKey(private PrivateKey, w RunningKeyWrap, signer ed25519.PublicK
 		return RunningKey{}, ErrKey
 	}
 	bound := w.bound(private.public)
-	if err := verify(signer, bound, w.Sealed, w.Signature); err != nil {
+	if err := (Check{signer, signed(bound, w.Sealed), w.Signature}).verify(); err != nil {
 		return RunningKey{}, err
 	}
 	set := &runningSet{id: w.ID, from: w.From, records: w.Records, key: new([32]byte)}

@@ -67,7 +67,15 @@ func (w DayKeyWrap) Verify(writer ed25519.PublicKey, recipient PublicKey) error 
 	if recipient.k == nil {
 		return ErrKey
 	}
-	return verify(writer, w.bound(recipient), w.Sealed, w.Signature)
+	return w.Check(writer, recipient).verify()
+}
+
+// Check is Verify for [VerifyAll]: without a recipient the wrap is not good.
+func (w DayKeyWrap) Check(writer ed25519.PublicKey, recipient PublicKey) Check {
+	if recipient.k == nil {
+		return Check{}
+	}
+	return Check{writer, signed(w.bound(recipient), w.Sealed), w.Signature}
 }
 
 // UnwrapDayKey opens a wrap with the household's private key of the wrap's
@@ -93,7 +101,7 @@ func OpenSpoolKey(window PrivateKey, w SpoolKeyWrap, writer ed25519.PublicKey) (
 		return SpoolKey{}, ErrKey
 	}
 	bound := w.bound(window.public)
-	if err := verify(writer, bound, w.Sealed, w.Signature); err != nil {
+	if err := (Check{writer, signed(bound, w.Sealed), w.Signature}).verify(); err != nil {
 		return SpoolKey{}, err
 	}
 	key := new([32]byte)

@@ -22,7 +22,7 @@ func TestGuardian(t *testing.T, through Through) {
 	for name, test := range map[string]func(*testing.T, Through){
 		"KeysOfALeaf": keysOfALeaf, "LessThanALeaf": lessThanALeaf, "Forgeries": forgeries, "OtherLeaves": otherLeaves,
 		"OtherConsents": otherConsents, "ConsentCovers": consentCovers, "Freshness": freshness, "Replay": replay, "OwnLeaf": ownLeaf,
-		"SpentBeforeKeys": spentBeforeKeys, "SeedsAreCleared": seedsAreCleared, "Generations": generations, "ForgedWraps": forgedWraps,
+		"SpentBeforeKeys": spentBeforeKeys, "SeedsAreCleared": seedsAreCleared, "Generations": generations, "ForgedWraps": forgedWraps, "ForgedFirst": forgedFirst, "DamagedDays": damagedDays,
 		"StoreIsNotTrusted": storeIsNotTrusted, "TooManyKeys": tooManyKeys, "FaultsKeepTheirNames": faultsKeepTheirNames,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, through) })
@@ -358,6 +358,77 @@ func forgedWraps(t *testing.T, through Through) {
 	if keys.Damaged != 1 {
 		t.Errorf("%d damaged, want the unknown writer's one", keys.Damaged)
 	}
+}
+
+// A forgery does no harm where it comes before the good copy. It would catch a
+// guard that looks at one copy of a wrap.
+func forgedFirst(t *testing.T, through Through) {
+	w := NewWorld(t, through)
+	forger, err := seal.NewWriter(rand.Reader, w.Clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, _, err := forger.Wrap(w.target, Today-2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged.Writer = w.Writer.ID()
+	guard := w.guard(arranged{w.Keys, func(wraps []seal.DayKeyWrap) []seal.DayKeyWrap {
+		return slices.Insert(wraps, 0, forged, forged)
+	}}, w.Log.Verifier)
+	r, _ := w.record(access())
+	keys, err := guard.BlockKeys(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.opens(keys, func(b seal.Block) bool {
+		return b.UsagePoint == UP1 && b.Register == meter.ActiveImport && b.Day >= Today-3 && b.Day <= Today-2
+	})
+	if keys.Damaged != 0 {
+		t.Errorf("%d damaged, and every day has a good copy", keys.Damaged)
+	}
+}
+
+// A wrap whose signature was altered in all copies is damaged, and is all that is:
+// the other days of the same access open, whichever day it is. It would catch a
+// check of many wraps at once that lets one pass with the others, or fall with them.
+func damagedDays(t *testing.T, through Through) {
+	w := NewWorld(t, through)
+	week := access()
+	week.From, week.KeyFrom = (Today - 7).Start(), int32(Today-7)
+	for d := Today - 7; d <= Today-2; d++ {
+		guard := w.guard(arranged{w.Keys, func(wraps []seal.DayKeyWrap) []seal.DayKeyWrap {
+			for i := range wraps {
+				if wraps[i].Day == d {
+					wraps[i].Signature = bytes.Clone(wraps[i].Signature)
+					wraps[i].Signature[40] ^= 1
+				}
+			}
+			return wraps
+		}}, w.Log.Verifier)
+		r, _ := w.record(week)
+		keys, err := guard.BlockKeys(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.opens(keys, func(b seal.Block) bool {
+			return b.UsagePoint == UP1 && b.Register == meter.ActiveImport && b.Day >= Today-7 && b.Day <= Today-2 && b.Day != d
+		})
+		if keys.Damaged != 1 {
+			t.Errorf("%d damaged, want the one of %d days before", keys.Damaged, Today-d)
+		}
+	}
+}
+
+// arranged is a store that changes the wraps it returns.
+type arranged struct {
+	keyguard.Keys
+	arrange func([]seal.DayKeyWrap) []seal.DayKeyWrap
+}
+
+func (a arranged) DayKeyWraps(ctx context.Context, h consent.Household, from, to meter.Day) ([]seal.DayKeyWrap, error) {
+	wraps, err := a.Keys.DayKeyWraps(ctx, h, from, to)
+	return a.arrange(wraps), err
 }
 
 // A store that answers with other households' or other days' wraps widens
