@@ -26,7 +26,7 @@ type StoredBlock struct {
 // of writers that were never registered are absent.
 func (s *Store) Blocks(ctx context.Context, h consent.Household, points []meter.UsagePoint, registers []meter.Register, first, last meter.Day) ([]StoredBlock, error) {
 	where, args := blocksOf(s.dialect, h, points, registers, first, last)
-	blocks, err := scanAll(ctx, s.read, func(row *sql.Rows) (b StoredBlock, err error) {
+	blocks, err := scanAll(ctx, s.kept, func(row *sql.Rows) (b StoredBlock, err error) {
 		key := make(ed25519.PublicKey, ed25519.PublicKeySize)
 		err = row.Scan(&b.Household, &b.Day, fixed(b.Writer[:]), &b.Seq, &b.Generation, &b.UsagePoint, fixed(b.Register[:]),
 			&b.Start, &b.Length, &b.Count, &b.Revision, &b.Ciphertext, &b.Signature, fixed(key))
@@ -63,7 +63,7 @@ func blocksOf(d dialect, h consent.Household, points []meter.UsagePoint, registe
 // DayKeyWraps returns the wrapped day keys of a household for the UTC days first
 // to last, both included, copies too.
 func (s *Store) DayKeyWraps(ctx context.Context, h consent.Household, first, last meter.Day) ([]seal.DayKeyWrap, error) {
-	wraps, err := scanAll(ctx, s.read, func(row *sql.Rows) (w seal.DayKeyWrap, err error) {
+	wraps, err := scanAll(ctx, s.kept, func(row *sql.Rows) (w seal.DayKeyWrap, err error) {
 		return w, row.Scan(&w.Household, &w.Day, fixed(w.Writer[:]), &w.Seq, &w.Generation, &w.Sealed, &w.Signature)
 	}, `SELECT household, day, writer, seq, generation, sealed, signature
 		FROM day_keys WHERE household = $1 AND day >= $2 AND day <= $3 ORDER BY day, writer, seq`, h, first, last)

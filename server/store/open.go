@@ -41,7 +41,7 @@ type Store struct {
 	relaxed *sql.DB // for dialect.execRelaxed; SQLite: the same as write
 
 	prepared *preparedStatements // of transactions
-	kept     keptReader          // reads the ledger
+	kept     keptReader          // reads the ledger, and what is sealed
 }
 
 // Open opens the store at url: "sqlite:PATH", or a PostgreSQL URL as lib/pq

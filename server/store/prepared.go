@@ -66,8 +66,8 @@ func (p *preparedStatements) full() bool {
 	return len(p.stmt) >= maxPrepared
 }
 
-// keptReader runs queries outside transactions, prepared: for those of which every
-// answer takes several.
+// keptReader runs queries outside transactions, prepared: for those that every
+// answer takes, one or several.
 type keptReader struct {
 	*sql.DB
 	prepared *preparedStatements

@@ -87,7 +87,7 @@ func (s *Store) HouseholdEvents(ctx context.Context, h consent.Household, skip u
 func (s *Store) ConsentLeaf(ctx context.Context, h consent.Household, id consent.ID, terms ledger.Hash) (ledger.Entry, error) {
 	var found ledger.Entry
 	err := ErrNotFound
-	_, scanning := scanAll(ctx, s.read, func(row *sql.Rows) (struct{}, error) {
+	_, scanning := scanAll(ctx, s.kept, func(row *sql.Rows) (struct{}, error) {
 		e, _, err := scanEntry(row)
 		if err != nil {
 			return struct{}{}, err

@@ -169,7 +169,7 @@ func (s *Store) KnowsRecipient(ctx context.Context, id consent.Recipient) (bool,
 }
 
 func (s *Store) knows(ctx context.Context, table, id string) (bool, error) {
-	err := scanOne(ctx, s.read, ErrNotFound, []any{&id}, `SELECT id FROM `+table+` WHERE id = $1`, id)
+	err := scanOne(ctx, s.kept, ErrNotFound, []any{&id}, `SELECT id FROM `+table+` WHERE id = $1`, id)
 	if isNotFound(err) {
 		return false, nil
 	}

@@ -122,7 +122,7 @@ func (s *Store) WriterKeys(ctx context.Context, ids []seal.WriterID) (map[seal.W
 			continue
 		}
 		var key []byte
-		err := scanOne(ctx, s.read, ErrNotFound, []any{&key}, `SELECT public_key FROM writers WHERE writer = $1`, id[:])
+		err := scanOne(ctx, s.kept, ErrNotFound, []any{&key}, `SELECT public_key FROM writers WHERE writer = $1`, id[:])
 		if isNotFound(err) {
 			continue
 		}
