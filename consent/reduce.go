@@ -129,7 +129,11 @@ type interval struct {
 
 // intervals returns those that hold a value, by start and length.
 func intervals(group []meter.Series) []interval {
-	var all []interval
+	n := 0
+	for _, s := range group {
+		n += len(s.Values)
+	}
+	all := make([]interval, 0, n)
 	for _, s := range group {
 		for i, v := range s.Values {
 			if q := s.QualityAt(i); q != meter.Missing {
