@@ -42,6 +42,7 @@ type Signer interface {
 type NoteSigner struct {
 	origin string
 	keys   []note.Signer
+	terms  func(ctx context.Context, size uint64) ([]*SigningKeys, error) // or nil: keys sign, whatever the size
 
 	mu     sync.Mutex
 	signed bool // whether size and root mean anything
@@ -77,7 +78,7 @@ func (s *NoteSigner) AddMLDSA(seed []byte, now func() time.Time) (vkey string, e
 // Sign returns the signed checkpoint of head. It returns ErrOrigin for the
 // head of another log, ErrRollback if it has signed a larger one, and ErrFork
 // if it has signed another root for this size.
-func (s *NoteSigner) Sign(_ context.Context, head Head) ([]byte, error) {
+func (s *NoteSigner) Sign(ctx context.Context, head Head) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -88,9 +89,13 @@ func (s *NoteSigner) Sign(_ context.Context, head Head) ([]byte, error) {
 	case s.signed && head.Size == s.size && head.Root != s.root:
 		return nil, fmt.Errorf("signing size %d: %w", head.Size, ErrFork)
 	}
+	keys, err := s.inForce(ctx, head.Size)
+	if err != nil {
+		return nil, fmt.Errorf("signing size %d: %w", head.Size, err)
+	}
 	s.signed, s.size, s.root = true, head.Size, head.Root
 	text := checkpoint{head.Origin, head.Size, head.Root}.text()
-	signed, err := note.Sign(&note.Note{Text: text}, s.keys...)
+	signed, err := note.Sign(&note.Note{Text: text}, keys...)
 	if err != nil {
 		return nil, fmt.Errorf("signing checkpoint: %w", err)
 	}

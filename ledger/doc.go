@@ -38,6 +38,11 @@
 // that payload, nonce and receipt together can be checked offline, by
 // [Verifier.Proof], by someone who knows nothing but the log's public key.
 //
+// A log's keys change while it goes on: one leaf binds the next generation of keys,
+// another retires the one before, and which keys sign a checkpoint follows from the
+// leaves that it covers. [NewVerifier] reads what everybody keeps, and
+// [Verifier.Succeed] takes the holder of older keys one step further.
+//
 // # Complete
 //
 // What somebody is shown proves that it is in the log; that nothing is missing

@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strings"
+	"sync/atomic"
 
 	tlogproof "github.com/transparency-dev/formats/proof"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
-	"golang.org/x/mod/sumdb/note"
 )
 
 // ErrProof: a proof that does not prove what it is presented for.
@@ -19,73 +18,81 @@ var ErrProof = errors.New("ledger: proof not valid")
 // network, no store and no clock, and is safe for concurrent use.
 type Verifier struct {
 	origin string
-	keys   []*verifierKey
-	policy *Policy // or nil
-	known  note.Verifiers
+	keys   *atomic.Pointer[[]generation] // newest first, at least one; shared by WithPolicy
+	policy *Policy                       // or nil
 }
 
 // NewVerifier returns the verifier for a log's public keys, one a line, in the
 // encoding name+hash+base64 of c2sp.org/signed-note: Ed25519 first, and ML-DSA-44
 // where the log has such a key. A checkpoint must be signed with every one of
-// them. Their name is the log's origin.
+// them. Their name is the log's origin. A line "until SIZE" ends the newest
+// generation of keys; what follows is the one before it, whose signatures are
+// enough for checkpoints of at most SIZE leaves, and so on.
 func NewVerifier(vkeys string) (*Verifier, error) {
-	v := &Verifier{}
-	for _, text := range strings.Fields(vkeys) {
-		key, err := parseVerifierKey(text)
-		if err != nil {
-			return nil, fmt.Errorf("reading the log's public key: %w", err)
-		}
-		if len(v.keys) == 0 {
-			v.origin = key.name
-		}
-		if ed := key.alg == algEd25519; ed != (len(v.keys) == 0) || key.alg == algCosigned || key.name != v.origin {
-			return nil, fmt.Errorf("reading the log's public key: %w: one Ed25519 key comes first, then ML-DSA-44 keys of the same name", ErrVerifierKey)
-		}
-		v.keys = append(v.keys, key)
+	origin, generations, err := parseGenerations(vkeys)
+	if err != nil {
+		return nil, err
 	}
-	if len(v.keys) == 0 {
-		return nil, fmt.Errorf("reading the log's public key: %w", ErrVerifierKey)
-	}
-	return v.WithPolicy(nil), nil
+	v := &Verifier{origin: origin, keys: new(atomic.Pointer[[]generation])}
+	v.keys.Store(&generations)
+	return v, nil
 }
 
 // WithPolicy returns a verifier that also demands of every checkpoint the
-// cosignatures of the policy: ErrNotCosigned without them.
+// cosignatures of the policy: ErrNotCosigned without them. When the log changes its
+// keys it follows v: see Replace.
 func (v *Verifier) WithPolicy(p *Policy) *Verifier {
-	keys := p.verifiers()
-	for _, k := range v.keys {
-		keys = append(keys, k)
+	return &Verifier{origin: v.origin, keys: v.keys, policy: p}
+}
+
+// Replace makes the verifier, and those that WithPolicy made of it, check with other
+// keys from now on, for a process that goes on while its log changes its keys. The
+// text is what NewVerifier takes; ErrOrigin if it is of another log. That the keys are
+// the log's is the caller's word, as it was at first.
+func (v *Verifier) Replace(vkeys string) error {
+	origin, generations, err := parseGenerations(vkeys)
+	if err != nil {
+		return err
 	}
-	return &Verifier{origin: v.origin, keys: v.keys, policy: p, known: note.VerifierList(keys...)}
+	if origin != v.origin {
+		return ErrOrigin
+	}
+	v.keys.Store(&generations)
+	return nil
 }
 
 // Origin returns the name of the log.
 func (v *Verifier) Origin() string { return v.origin }
 
+// Keys returns the log's public keys, as NewVerifier takes them.
+func (v *Verifier) Keys() string { return formatGenerations(*v.keys.Load()) }
+
 // Checkpoint returns size and root of a signed checkpoint. It is ErrCheckpoint if
-// it is malformed, of another log, or not signed with each of the log's keys, and
-// ErrNotCosigned if the policy is not satisfied. Lines by other keys are ignored.
+// it is malformed, of another log, or not signed with each key of one generation
+// that is believed for its size, and ErrNotCosigned if the policy is not satisfied.
+// Lines by other keys are ignored.
 func (v *Verifier) Checkpoint(signed []byte) (size uint64, root Hash, err error) {
-	n, err := note.Open(signed, v.known)
-	if err != nil {
-		return 0, Hash{}, fmt.Errorf("%w: %w", ErrCheckpoint, err)
-	}
-	c, err := parseCheckpoint(n.Text)
+	c, err := readCheckpoint(signed)
 	if err != nil {
 		return 0, Hash{}, err
 	}
 	if c.origin != v.origin {
 		return 0, Hash{}, fmt.Errorf("%w: of another log", ErrCheckpoint)
 	}
-	for _, k := range v.keys {
-		if !signedBy(n.Sigs, k) {
-			return 0, Hash{}, fmt.Errorf("%w: not signed with the log's key %08x", ErrCheckpoint, k.hash)
+	var refused error
+	for _, g := range *v.keys.Load() {
+		if c.size > g.until {
+			break
+		}
+		_, err := g.open(signed, v.policy)
+		if err == nil {
+			return c.size, c.root, nil
+		}
+		if refused == nil || errors.Is(err, ErrNotCosigned) { // by the log's own keys it is good
+			refused = err
 		}
 	}
-	if !v.policy.satisfied(n.Sigs) {
-		return 0, Hash{}, ErrNotCosigned
-	}
-	return c.size, c.root, nil
+	return 0, Hash{}, refused
 }
 
 // Verified is what a receipt has proved.

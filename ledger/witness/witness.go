@@ -67,6 +67,20 @@ func New(dir string, keys []ledger.WitnessKey, logs []string) (*Witness, error) 
 	return w, nil
 }
 
+// Replace makes the witness check a log that it knows, by its origin, with those public
+// keys from now on: the log has changed its keys, or will. What was cosigned stands.
+func (w *Witness) Replace(vkeys string) error {
+	v, err := ledger.NewVerifier(vkeys)
+	if err != nil {
+		return err
+	}
+	l := w.logs[v.Origin()]
+	if l == nil {
+		return fmt.Errorf("witness: no log of origin %s is watched", v.Origin())
+	}
+	return l.verifier.Replace(vkeys)
+}
+
 // path is the file of a log's newest cosigned checkpoint, under the hash of its
 // origin, which is not always a file name.
 func (w *Witness) path(origin string) string {

@@ -228,11 +228,16 @@ func newWorld(t *testing.T, l *log, dirs [2]string, quorum string) *world {
 			}
 		},
 	})
+	running(t, w.cosigner)
+	return w
+}
+
+// running runs a cosigner until the test ends.
+func running(t *testing.T, c *ledger.Cosigner) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); w.cosigner.Run(ctx) }()
+	go func() { defer close(done); c.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	return w
 }
 
 // await waits for a cosigned checkpoint over a leaf, and checks it as its holder
