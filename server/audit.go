@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
@@ -19,7 +20,7 @@ type auditService struct {
 	sequencer *ledger.Sequencer[*store.Tx]
 	mapper    *ledger.Mapper[*store.Tx]
 	clock     Clock
-	vkey      string
+	signing   *ledgerRotation
 }
 
 // ListEvents lists the events that concern the caller, newest first. What a
@@ -126,7 +127,9 @@ func (a *auditService) GetCheckpoint(ctx context.Context, _ *wattveilv1.GetCheck
 	if err != nil {
 		return nil, err
 	}
-	return &wattveilv1.GetCheckpointResponse{Checkpoint: string(note), VerifierKey: a.vkey}, nil
+	all := a.signing.verifier.Keys()
+	newest, _, _ := strings.Cut(all, "\n")
+	return &wattveilv1.GetCheckpointResponse{Checkpoint: string(note), VerifierKey: newest, VerifierKeys: all}, nil
 }
 
 // ListCheckpoints returns a part of the history of signed checkpoints.

@@ -50,6 +50,8 @@ var Matrix = map[string]Rule{
 	"/wattveil.v1.AuditService/GetReceipt":    {onLedger, HouseholdKind | RecipientKind | RegulatorKind},
 	"/wattveil.v1.AuditService/GetCheckpoint": {onLedger, everyone},
 
+	"/wattveil.v1.AuditService/GetLedgerKeys":      {onLedger, everyone},
+	"/wattveil.v1.AuditService/RotateLedgerKeys":   {onLedger, OperatorKind},
 	"/wattveil.v1.AuditService/ListCheckpoints":    {onLedger, everyone},
 	"/wattveil.v1.AuditService/GetHouseholdRecord": {onLedger, HouseholdKind},
 	"/wattveil.v1.AuditService/PutEnvelopeKey":     {onLedger, RegulatorKind},

@@ -2,7 +2,11 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 
@@ -34,14 +38,18 @@ func (c *checkpointService) Cover(ctx context.Context, req *wattveilv1.CoverRequ
 
 // remoteNotary is a ledger.Notary that asks CheckpointService of the part that signs.
 // It believes what the ledger's keys have signed, which its process was given in a
-// file of its own. Safe for concurrent use.
+// file of its own, and the keys that follow them by their word. Safe for concurrent use.
 type remoteNotary struct {
 	checkpoints wattveilv1.CheckpointServiceClient
-	verifier    *ledger.Verifier
+	audit       wattveilv1.AuditServiceClient
+	verifier    *ledger.Verifier // follows
+
+	following sync.Mutex    // one at a time
+	strange   atomic.Uint64 // checkpoints met that carry keys which are not known
 }
 
 func newRemoteNotary(conn grpc.ClientConnInterface, verifier *ledger.Verifier) *remoteNotary {
-	return &remoteNotary{wattveilv1.NewCheckpointServiceClient(conn), verifier}
+	return &remoteNotary{checkpoints: wattveilv1.NewCheckpointServiceClient(conn), audit: wattveilv1.NewAuditServiceClient(conn), verifier: verifier}
 }
 
 // notaryFaults are the errors that cross the wire by name.
@@ -65,8 +73,63 @@ func (n *remoteNotary) cover(ctx context.Context, size uint64, cosigned bool) ([
 	if err != nil {
 		return nil, fmt.Errorf("asking who signs: %w", partError(err, notaryFaults...))
 	}
-	if _, _, err := n.verifier.Checkpoint(resp.GetCheckpoint()); err != nil {
+	note := resp.GetCheckpoint()
+	if n.verifier.Strange(note) {
+		n.strange.Add(1)
+	}
+	_, _, err = n.verifier.Checkpoint(note)
+	if errors.Is(err, ledger.ErrCheckpoint) {
+		if followed := n.follow(ctx); followed != nil {
+			return nil, fmt.Errorf("checking what was signed: %w: %w", err, followed)
+		}
+		_, _, err = n.verifier.Checkpoint(note)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("checking what was signed: %w", err)
 	}
-	return resp.GetCheckpoint(), nil
+	return note, nil
+}
+
+// errStrangeKeys says that the part that signs does so with keys that do not follow from
+// those that this process believes.
+var errStrangeKeys = errors.New("server: the ledger's keys do not follow from those of ledger.verifier_keys")
+
+// follow takes up the ledger's keys that follow those it knows, each by the word of the
+// one before and the leaf that binds it. It does nothing while no checkpoint was met that
+// carries others.
+func (n *remoteNotary) follow(ctx context.Context) error {
+	n.following.Lock()
+	defer n.following.Unlock()
+	met := n.strange.Load()
+	if met == 0 {
+		return nil
+	}
+	resp, err := n.audit.GetLedgerKeys(ctx, &wattveilv1.GetLedgerKeysRequest{})
+	if err != nil {
+		return fmt.Errorf("asking for the ledger's keys: %w", partError(err, notaryFaults...))
+	}
+	all := resp.GetKeys().GetGenerations()
+	next := len(all) // the generation after the newest that is known
+	for next > 0 && !strings.Contains(n.verifier.Keys(), all[next-1].GetVerifierKeys()) {
+		next--
+	}
+	if next == 0 {
+		return errStrangeKeys
+	}
+	newer := n.verifier
+	for _, g := range all[next:] {
+		r := g.GetBinding()
+		if len(r.GetNonce()) != len(ledger.Hash{}) {
+			return errStrangeKeys
+		}
+		newer, _, err = newer.Succeed(g.GetVerifierKeys(), []byte(g.GetStatement()), ledger.Opening{Payload: r.GetPayload(), Nonce: ledger.Hash(r.GetNonce()), Proof: []byte(r.GetProof())})
+		if err != nil {
+			return fmt.Errorf("%w: %w", errStrangeKeys, err)
+		}
+	}
+	if err := n.verifier.Replace(newer.Keys()); err != nil {
+		return err
+	}
+	n.strange.CompareAndSwap(met, 0)
+	return nil
 }

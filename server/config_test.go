@@ -129,6 +129,8 @@ var configRefusals = []struct{ name, yaml, words string }{
 	{"cosigned by nobody", with("ledger: {release_requires: cosigned}"), "needs ledger.policy"},
 	{"copies without pause", with("ledger: {export: public, export_every: 1ms}"), "ledger.export_every must be between"},
 	{"reads that wait for ever", with("ledger: {cosign_timeout: 1h}"), "ledger.cosign_timeout must be between"},
+	{"ledger's keys without overlap", with("ledger: {key_overlap: 1m}"), "ledger.key_overlap must be between"},
+	{"ledger's keys that overlap for ever", with("ledger: {key_overlap: 9000h}"), "ledger.key_overlap must be between"},
 	{"a witness that is not known here", with("ledger: {witness: w}"), "witness"},
 }
 

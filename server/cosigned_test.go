@@ -29,20 +29,22 @@ import (
 // a real one over HTTP that can be taken away.
 type watched struct {
 	*town
-	down [2]atomic.Bool
+	down      [2]atomic.Bool
+	witnesses [2]*witness.Witness
 }
 
 // newWatched starts witnesses before the hub: they learn its keys from the first
 // start of an unwatched hub over the same store.
-func newWatched(t *testing.T) *watched {
+func newWatched(t *testing.T, change ...func(*Config)) *watched {
 	t.Helper()
-	w := &watched{town: newTown(t, onSQLite(t))}
+	w := &watched{town: newTown(t, onSQLite(t), change...)}
 	var policy strings.Builder
 	for i := range w.down {
 		keys, err := ledger.NewWitnessKeys(fmt.Sprintf("w%d.example", i), bytes.Repeat([]byte{byte(2*i + 1)}, 32), bytes.Repeat([]byte{byte(2*i + 2)}, 32), w.clock.now)
 		ok(t, err)
 		wit, err := witness.New(t.TempDir(), keys, []string{w.hub.VerifierKey()})
 		ok(t, err)
+		w.witnesses[i] = wit
 		srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if w.down[i].Load() {
 				http.Error(rw, "down", http.StatusBadGateway)
@@ -125,6 +127,40 @@ func TestCosignedReads(t *testing.T) {
 	w.restart()
 	_, err = w.recipient.ReadSeries(t.Context(), reading("r-3", id))
 	ok(t, err)
+}
+
+// Reads go on through a rotation of the ledger's keys, cosigned by witnesses of which one
+// is given the new keys early and one late, and nobody is started again. It would catch a
+// part of the hub that verifies with the keys it started with: a read would be refused
+// that is cosigned, or wait in vain.
+func TestCosignedReadsThroughARotation(t *testing.T) {
+	w := newWatched(t, shortOverlap)
+	w.keep(batch("b-1", day(home, yesterday, 100)))
+	family, _ := w.signIn(w.homes[home])
+	id := w.granted(family, "ask-1", terms())
+	policy, _, err := w.cfg.Ledger.policy()
+	ok(t, err)
+	n := 0
+	read := func(what string) {
+		t.Helper()
+		n++
+		got, err := w.recipient.ReadSeries(t.Context(), reading(fmt.Sprint("r-", n), id))
+		ok(t, err)
+		r := got.GetReceipt()
+		if _, err := w.verifier().WithPolicy(policy).Proof(r.GetPayload(), ledger.Hash(r.GetNonce()), []byte(r.GetProof())); err != nil {
+			t.Errorf("%s: the receipt: %v", what, err)
+		}
+	}
+	read("before")
+	_, err = w.operator.RotateLedgerKeys(t.Context(), &wattveilv1.RotateLedgerKeysRequest{})
+	ok(t, err)
+	read("in the overlap, both witnesses with the old keys")
+	ok(t, w.witnesses[0].Replace(w.hub.VerifierKey()))
+	read("in the overlap, one with the new")
+	ok(t, w.witnesses[1].Replace(w.hub.VerifierKey()))
+	w.clock.add(time.Hour)
+	ok(t, w.hub.Rotate(t.Context()))
+	read("after the overlap")
 }
 
 // A store that was set back together with every memory of this machine is found by

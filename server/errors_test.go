@@ -61,7 +61,7 @@ func TestErrorsWorthAnotherTry(t *testing.T) {
 var internalErrors = []string{
 	"consent.ErrEncoding", "consent.ErrGranularity", "consent.ErrNoPermit", "consent.ErrSum",
 	"keyguard.ErrAnswer", "keyguard.ErrConsent", "keyguard.ErrLeaf", "keyguard.ErrOutside", "keyguard.ErrProof",
-	"ledger.ErrAddCheckpoint", "ledger.ErrCheckpoint", "ledger.ErrEnvelope", "ledger.ErrFenced", "ledger.ErrLeaf", "ledger.ErrMapProof", "ledger.ErrNoEnvelopeHead", "ledger.ErrNoHead",
+	"ledger.ErrAddCheckpoint", "ledger.ErrCheckpoint", "ledger.ErrEnvelope", "ledger.ErrFenced", "ledger.ErrLeaf", "ledger.ErrMapProof", "ledger.ErrNoEnvelopeHead", "ledger.ErrNoHead", "ledger.ErrNoKeys",
 	"ledger.ErrNoTile", "ledger.ErrPanic", "ledger.ErrPayload", "ledger.ErrPolicy", "ledger.ErrProof", "ledger.ErrRequestID", "ledger.ErrVerifierKey", "ledger.ErrWitnessFile",
 	"release.ErrCatalogue", "release.ErrFormat", "release.ErrMisstated", "release.ErrOverBudget", "release.ErrSignature",
 	"seal.ErrFormat", "seal.ErrKey", "seal.ErrKeyMismatch", "seal.ErrOpen", "seal.ErrPermit", "seal.ErrRefused", "seal.ErrRunningSize", "seal.ErrSeries", "seal.ErrSignature",

@@ -51,7 +51,9 @@ type Hub struct {
 	clock Clock
 	peers peers // the roles of other processes
 
-	vkey      string                       // the ledger's public keys; "" for a portal alone
+	random io.Reader
+
+	verifier  *ledger.Verifier             // of the ledger's public keys, as they change; nil for a portal alone
 	sequencer *ledger.Sequencer[*store.Tx] // nil for a portal alone
 	prover    *ledger.Prover               // nil for a portal alone
 	demanded  func(ctx context.Context, index uint64) (note []byte, err error)
@@ -60,6 +62,9 @@ type Hub struct {
 	// What its roles have; nil in other processes.
 	witness   *ledger.WitnessFile // or nil
 	cosigner  *ledger.Cosigner    // or nil
+	signing   *ledgerRotation
+	notary    *remoteNotary // of a process that records and does not sign
+	stated    string        // ledger's keys, that the keyguard has stated it believes
 	mapper    *ledger.Mapper[*store.Tx]
 	mapped    atomic.Int64    // by the hub's clock, unix ns, when a map head was last due
 	erasures  *erasureJournal // or nil
@@ -98,7 +103,7 @@ func New(ctx context.Context, cfg Config, d Deps) (_ *Hub, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{cfg: cfg, roles: roles, store: d.Store, keys: d.Keys, log: d.Log, clock: d.Clock, stopping: make(chan struct{})}
+	h := &Hub{cfg: cfg, roles: roles, store: d.Store, keys: d.Keys, log: d.Log, clock: d.Clock, random: d.Random, stopping: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			h.Close()
@@ -149,9 +154,15 @@ func (h *Hub) failure() error {
 	return h.sequencer.Failure()
 }
 
-// VerifierKey is the ledger's public keys as signed notes' vkeys, Ed25519 and
-// ML-DSA-44, one a line.
-func (h *Hub) VerifierKey() string { return h.vkey }
+// VerifierKey is the ledger's public keys, in the form that ledger.NewVerifier takes:
+// signed notes' vkeys, Ed25519 and ML-DSA-44, one a line, and older generations after the
+// sizes that they are believed for. It is empty for a portal alone.
+func (h *Hub) VerifierKey() string {
+	if h.verifier == nil {
+		return ""
+	}
+	return h.verifier.Keys()
+}
 
 // tick is how often a serving hub looks for days to close and consents to end.
 const tick = 30 * time.Second
@@ -252,6 +263,12 @@ func (h *Hub) Rotate(ctx context.Context) error {
 	var errs []error
 	for _, r := range h.rotations {
 		errs = append(errs, r.tend(ctx))
+	}
+	if h.signing != nil {
+		errs = append(errs, h.signing.tend(ctx), h.cfg.Ledger.publishKeys(h.VerifierKey()))
+	}
+	if h.notary != nil {
+		errs = append(errs, h.followKeys(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,9 @@ type LedgerConfig struct {
 	ExportEvery time.Duration `yaml:"export_every"`
 	// CosignTimeout is how long a read waits for cosignatures; 5 s if zero.
 	CosignTimeout time.Duration `yaml:"cosign_timeout"`
+	// KeyOverlap is how long the older of two generations of the ledger's keys signs
+	// beside the newer, so that everybody can take up the newer; 30 days if zero.
+	KeyOverlap time.Duration `yaml:"key_overlap"`
 }
 
 // What ReleaseRequires may be.
@@ -46,6 +50,8 @@ const (
 	requireSigned   = "signed"
 	requireCosigned = "cosigned"
 )
+
+const defaultKeyOverlap = 30 * 24 * time.Hour
 
 const selfWitnessName = "ledger.witness"
 
@@ -61,6 +67,9 @@ func (l *LedgerConfig) setDefaults() {
 	}
 	if l.CosignTimeout == 0 {
 		l.CosignTimeout = 5 * time.Second
+	}
+	if l.KeyOverlap == 0 {
+		l.KeyOverlap = defaultKeyOverlap
 	}
 }
 
@@ -92,6 +101,9 @@ func (l LedgerConfig) problem() string {
 	if l.CosignTimeout < 10*time.Millisecond || l.CosignTimeout > 30*time.Second {
 		return "ledger.cosign_timeout must be between 10ms and 30s"
 	}
+	if l.KeyOverlap < time.Hour || l.KeyOverlap > 366*24*time.Hour {
+		return "ledger.key_overlap must be between 1h and 366 days"
+	}
 	return ""
 }
 
@@ -111,21 +123,22 @@ func (l LedgerConfig) policy() (*ledger.Policy, []byte, error) {
 	return p, text, nil
 }
 
-// publishKeys writes the ledger's public keys into their file, if one is named. Other
-// keys there are another ledger's: it is not written over.
+// publishKeys writes the ledger's public keys into their file, if one is named, whenever
+// they have changed. Keys there that are none of this ledger's, of any generation, are not
+// written over.
 func (l LedgerConfig) publishKeys(vkeys string) error {
 	if l.VerifierKeys == "" {
 		return nil
 	}
 	there, err := os.ReadFile(l.VerifierKeys)
-	switch {
+	switch newest, _, _ := strings.Cut(strings.TrimSpace(string(there)), "\n"); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return fmt.Errorf("%w: ledger.verifier_keys: %w", ErrConfig, withoutPath(err))
-	case strings.TrimSpace(string(there)) != strings.TrimSpace(vkeys):
-		return fmt.Errorf("%w: ledger.verifier_keys holds other keys than this ledger's", ErrConfig)
-	default:
+	case strings.TrimSpace(string(there)) == vkeys:
 		return nil
+	case newest == "" || !slices.Contains(strings.Fields(vkeys), newest):
+		return fmt.Errorf("%w: ledger.verifier_keys holds other keys than this ledger's", ErrConfig)
 	}
 	dir, name := filepath.Split(l.VerifierKeys)
 	f, err := os.CreateTemp(filepath.Clean(dir), name+".new-")

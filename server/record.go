@@ -24,7 +24,7 @@ func (a *auditService) GetHouseholdRecord(ctx context.Context, req *wattveilv1.G
 	if len(mine) == 0 {
 		return nil, ledger.ErrNoSubjectKey
 	}
-	resp := &wattveilv1.GetHouseholdRecordResponse{Household: p.ID, VerifierKeys: a.vkey}
+	resp := &wattveilv1.GetHouseholdRecordResponse{Household: p.ID, VerifierKeys: a.signing.verifier.Keys()}
 	for _, k := range mine {
 		resp.TagKeys = append(resp.TagKeys, &wattveilv1.TagKey{FromSequence: k.FromSeq, Key: k.Key[:]})
 	}

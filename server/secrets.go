@@ -14,21 +14,18 @@ import (
 const hubKey = "hub"
 
 // secrets are the hub's own: made once, wrapped by the key service, kept in the
-// store. A process has those of its roles.
+// store. A process has those of its roles; those that sign the ledger are apart, see
+// ledgerKeys.
 type secrets struct {
-	ledger  hidden // seed of the Ed25519 key that signs checkpoints
-	mldsa   hidden // seed of the ML-DSA-44 key that signs them too
 	release hidden // seed of the Ed25519 key that signs releases
 	batches hidden // keys the content hash of batches
 	codes   hidden // keys the hash of letter codes
 }
 
-// eraseSeeds overwrites the seeds of what signs, once the signers are made.
+// eraseSeeds overwrites the seed of what signs, once the signer is made.
 func (s *secrets) eraseSeeds() {
-	for _, seed := range []hidden{s.ledger, s.mldsa, s.release} {
-		if seed.at != nil {
-			clear(seed.bytes())
-		}
+	if s.release.at != nil {
+		clear(s.release.bytes())
 	}
 }
 
@@ -58,14 +55,7 @@ func loadSecrets(ctx context.Context, s *store.Store, keys seal.Wrapper, random 
 		if err != nil {
 			return nil, fmt.Errorf("reading secret %s: %w", name, err)
 		}
-		out, err := keys.Unwrap(ctx, hubKey, []seal.Item{{Context: []byte(name), Data: secret}})
-		if err != nil {
-			return nil, fmt.Errorf("unwrapping secret %s: %w", name, err)
-		}
-		if len(out[0]) != 32 {
-			return nil, fmt.Errorf("secret %s: %w", name, seal.ErrRefused)
-		}
-		return out[0], nil
+		return openSecret(ctx, keys, name, secret)
 	}
 	out := &secrets{}
 	for _, secret := range []struct {
@@ -73,8 +63,6 @@ func loadSecrets(ctx context.Context, s *store.Store, keys seal.Wrapper, random 
 		name string
 		into *hidden
 	}{
-		{onLedger, "ledger-signing", &out.ledger},
-		{onLedger, "ledger-signing-mldsa", &out.mldsa},
 		{onRelease, "release-signing", &out.release},
 		{onIngest, "batch-hash", &out.batches},
 		{onAccess, "letter-codes", &out.codes},
@@ -89,6 +77,18 @@ func loadSecrets(ctx context.Context, s *store.Store, keys seal.Wrapper, random 
 		*secret.into = hide(raw)
 	}
 	return out, nil
+}
+
+// openSecret unwraps a stored secret, of 32 bytes.
+func openSecret(ctx context.Context, keys seal.Wrapper, name string, wrapped []byte) ([]byte, error) {
+	out, err := keys.Unwrap(ctx, hubKey, []seal.Item{{Context: []byte(name), Data: wrapped}})
+	if err != nil {
+		return nil, fmt.Errorf("unwrapping secret %s: %w", name, err)
+	}
+	if len(out[0]) != 32 {
+		return nil, fmt.Errorf("secret %s: %w", name, seal.ErrRefused)
+	}
+	return out[0], nil
 }
 
 func makeSecret(ctx context.Context, s *store.Store, keys seal.Wrapper, random io.Reader, name string, clock Clock) error {

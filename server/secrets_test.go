@@ -15,7 +15,7 @@ import (
 func TestSecretsPrintNothing(t *testing.T) {
 	secret := []byte{0xab, 0xcd, 0xef, 0x12, 0x34, 0x56, 0x78, 0x9a}
 	h := hide(secret)
-	s := &secrets{ledger: h, mldsa: h, release: h, batches: h, codes: h}
+	s := &secrets{release: h, batches: h, codes: h}
 	for _, holder := range []any{h, &h, s, *s, struct{ in any }{s}, letterCodes{key: h}, &registryService{codes: letterCodes{key: h}}, &preparer{macKey: h}, &meterService{preparer: &preparer{macKey: h}}} {
 		var text bytes.Buffer
 		for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%X", "% x", "%d", "%s", "%q", "%c", "%U", "%o", "%b"} {

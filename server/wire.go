@@ -97,7 +97,7 @@ func (h *Hub) wire(ctx context.Context, d Deps) (*services, error) {
 		return nil, err
 	}
 	h.prover = ledger.NewProver(d.Store)
-	unsigned, verifier, err := h.record(ctx, d, own)
+	unsigned, verifier, err := h.record(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -114,10 +114,8 @@ func (h *Hub) wire(ctx context.Context, d Deps) (*services, error) {
 		}
 	}
 	own.eraseSeeds()
-	if h.roles.has(onLedger | onKeyguard) {
-		if err := h.recordKeyPolicy(ctx, d.Random); err != nil {
-			return nil, err
-		}
+	if err := h.stateKeys(ctx); err != nil {
+		return nil, err
 	}
 	guardian := d.Guardian
 	if h.roles.has(onKeyguard) {
@@ -136,7 +134,7 @@ func (h *Hub) wire(ctx context.Context, d Deps) (*services, error) {
 // record starts the sequencer, of a process that signs or of one that has its heads
 // signed, with all that watches over it. It reports whether nothing had been signed
 // before, and returns what the keeper of keys demands of a record.
-func (h *Hub) record(ctx context.Context, d Deps, secrets *secrets) (unsigned bool, demanded *ledger.Verifier, err error) {
+func (h *Hub) record(ctx context.Context, d Deps) (unsigned bool, demanded *ledger.Verifier, err error) {
 	policy, text, err := h.cfg.Ledger.policy()
 	if err != nil {
 		return false, nil, err
@@ -144,18 +142,20 @@ func (h *Hub) record(ctx context.Context, d Deps, secrets *secrets) (unsigned bo
 	h.policy = text
 	opt := ledger.Options{Now: d.Clock, Rand: d.Random, Logger: d.Log, Sealed: true}
 	var signer ledger.Signer
-	var verifier *ledger.Verifier
+	var signing *ledgerKeys
 	if h.roles.has(onLedger) {
-		signer, verifier, err = h.signer(ctx, d, secrets)
+		if signing, err = h.signer(ctx, d); err == nil {
+			signer = signing.signer()
+		}
 	} else {
-		verifier, err = h.notary(ctx, &opt)
+		err = h.askNotary(ctx, &opt)
 	}
 	if err != nil {
 		return false, nil, err
 	}
-	demanded = verifier
+	demanded = h.verifier
 	if h.cfg.Ledger.ReleaseRequires == requireCosigned {
-		demanded = verifier.WithPolicy(policy)
+		demanded = h.verifier.WithPolicy(policy)
 	}
 	_, noCheckpoint := d.Store.Checkpoint(ctx) // before this process writes anything
 	if err := h.openWitness(ctx, &opt); err != nil {
@@ -163,62 +163,73 @@ func (h *Hub) record(ctx context.Context, d Deps, secrets *secrets) (unsigned bo
 	}
 	if policy != nil && h.roles.has(onLedger) {
 		h.cosigner = ledger.NewCosigner(ledger.CosignerConfig{
-			Store: d.Store, Verifier: verifier, Policy: policy, Client: &http.Client{Timeout: witnessTimeout}, Logger: d.Log,
+			Store: d.Store, Verifier: h.verifier, Policy: policy, Client: &http.Client{Timeout: witnessTimeout}, Logger: d.Log,
 			Fail: func(err error) { h.sequencer.Fail(err) },
 		})
 		opt.Published = h.cosigner.Notify
 	}
 	h.sequencer = ledger.NewSequencer(ledger.Store[*store.Tx](d.Store), signer, opt)
-	h.demanded = h.checkpoint(opt.Elsewhere)
+	h.demanded = h.checkpoint()
+	if signing != nil {
+		h.signing = newLedgerRotation(signing, h.sequencer, h.prover, h.cfg.Ledger.KeyOverlap, d.Log, h.recordKeyPolicy)
+	}
 	return noCheckpoint != nil, demanded, nil
 }
 
-// signer makes the ledger's keys' signer, and begins the log where there is none.
-func (h *Hub) signer(ctx context.Context, d Deps, secrets *secrets) (ledger.Signer, *ledger.Verifier, error) {
-	signer, vkey, err := ledger.NewSigner(h.cfg.Origin, secrets.ledger.bytes())
+// signer begins the log where there is none, and makes what signs it.
+func (h *Hub) signer(ctx context.Context, d Deps) (*ledgerKeys, error) {
+	if err := d.Store.CreateLedger(ctx, h.cfg.Origin); err != nil {
+		return nil, err
+	}
+	keys, err := openLedgerKeys(ctx, h.cfg.Origin, d)
 	if err != nil {
-		return nil, nil, fmt.Errorf("making ledger signer: %w", err)
+		return nil, err
 	}
-	pq, err := signer.AddMLDSA(secrets.mldsa.bytes(), d.Clock)
-	if err != nil {
-		return nil, nil, fmt.Errorf("making ledger signer: %w", err)
-	}
-	h.vkey = vkey + "\n" + pq
-	verifier, err := ledger.NewVerifier(h.vkey)
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading own verifier key: %w", err)
-	}
-	if err := h.cfg.Ledger.publishKeys(h.vkey); err != nil {
-		return nil, nil, err
-	}
-	return signer, verifier, d.Store.CreateLedger(ctx, h.cfg.Origin)
+	h.verifier = keys.verifier
+	return keys, h.cfg.Ledger.publishKeys(h.VerifierKey())
 }
 
 // notaryPatience is how long a starting process waits for the one that signs.
 const notaryPatience = time.Minute
 
-// notary has heads signed by another process, under the keys that a file names, and
+// askNotary has heads signed by another process, under the keys that a file names, and
 // waits until that answers.
-func (h *Hub) notary(ctx context.Context, opt *ledger.Options) (*ledger.Verifier, error) {
-	var err error
-	if h.vkey, err = h.cfg.Ledger.readKeys(); err != nil {
-		return nil, err
-	}
-	verifier, err := ledger.NewVerifier(h.vkey)
+func (h *Hub) askNotary(ctx context.Context, opt *ledger.Options) error {
+	vkeys, err := h.cfg.Ledger.readKeys()
 	if err != nil {
-		return nil, fmt.Errorf("%w: ledger.verifier_keys: %w", ErrConfig, err)
+		return err
 	}
-	if verifier.Origin() != h.cfg.Origin {
-		return nil, fmt.Errorf("%w: ledger.verifier_keys are of another origin", ErrConfig)
+	if h.verifier, err = ledger.NewVerifier(vkeys); err != nil {
+		return fmt.Errorf("%w: ledger.verifier_keys: %w", ErrConfig, err)
 	}
-	remote := newRemoteNotary(h.peers[onLedger], verifier)
-	opt.Elsewhere = remote
+	if h.verifier.Origin() != h.cfg.Origin {
+		return fmt.Errorf("%w: ledger.verifier_keys are of another origin", ErrConfig)
+	}
+	h.notary = newRemoteNotary(h.peers[onLedger], h.verifier)
+	opt.Elsewhere = h.notary
 	ctx, cancel := context.WithTimeout(ctx, notaryPatience)
 	defer cancel()
-	if _, err := remote.Cover(ctx, 0); err != nil {
-		return nil, fmt.Errorf("waiting for the part that signs: %w", err)
+	if _, err := h.notary.Cover(ctx, 0); err != nil {
+		return fmt.Errorf("waiting for the part that signs: %w", err)
 	}
-	return verifier, nil
+	return nil
+}
+
+// followKeys takes up what the ledger's keys have become, by the word of those that this
+// process believes, and writes them into its file. The keeper of keys states in the ledger
+// what it believes from then on.
+func (h *Hub) followKeys(ctx context.Context) error {
+	if err := h.notary.follow(ctx); err != nil {
+		return err
+	}
+	vkeys := h.VerifierKey()
+	if h.roles.has(onKeyguard) && h.stated != vkeys {
+		if err := h.recordKeyPolicy(ctx); err != nil {
+			return err
+		}
+		h.stated = vkeys
+	}
+	return h.cfg.Ledger.publishKeys(vkeys)
 }
 
 // openWitness opens the file that remembers what was signed, if one is named.
@@ -245,13 +256,13 @@ func (h *Hub) openWitness(ctx context.Context, opt *ledger.Options) (err error) 
 // checkpoint returns what gives the checkpoint under which the keeper of keys takes the
 // record of a read: the newest, or one that is cosigned, as soon as there is one and at
 // most for so long as the configuration says.
-func (h *Hub) checkpoint(elsewhere ledger.Notary) func(ctx context.Context, index uint64) ([]byte, error) {
+func (h *Hub) checkpoint() func(ctx context.Context, index uint64) ([]byte, error) {
 	if h.cfg.Ledger.ReleaseRequires != requireCosigned {
 		return func(ctx context.Context, _ uint64) ([]byte, error) { return h.store.Checkpoint(ctx) }
 	}
 	await := func(ctx context.Context, index uint64) ([]byte, error) { return h.cosigner.Await(ctx, index) }
-	if remote, ok := elsewhere.(*remoteNotary); ok {
-		await = remote.cosigned
+	if h.notary != nil {
+		await = h.notary.cosigned
 	}
 	return func(ctx context.Context, index uint64) ([]byte, error) {
 		ctx, cancel := context.WithTimeout(ctx, h.cfg.Ledger.CosignTimeout)
@@ -276,7 +287,7 @@ func (h *Hub) wireLedger(_ context.Context, d Deps, _ *secrets, s *services) err
 	if dir := h.cfg.Ledger.Export; dir != "" {
 		go h.export(watching, ledger.NewExporter(d.Store, dir))
 	}
-	s.audit = &auditService{store: d.Store, prover: h.prover, sequencer: h.sequencer, mapper: h.mapper, clock: d.Clock, vkey: h.vkey}
+	s.audit = &auditService{store: d.Store, prover: h.prover, sequencer: h.sequencer, mapper: h.mapper, clock: d.Clock, signing: h.signing}
 	if h.apart() {
 		s.checkpoint = &checkpointService{sequencer: h.sequencer, cosigned: h.demanded}
 	}
@@ -366,15 +377,27 @@ func (h *Hub) wireAccess(ctx context.Context, d Deps, secrets *secrets, guardian
 	return nil
 }
 
-// recordKeyPolicy writes into the ledger, at every start, whose signatures it bears
-// from then on and what the keeper of keys demands before it hands out a key: who
-// weakens either does it on record.
-func (h *Hub) recordKeyPolicy(ctx context.Context, random io.Reader) error {
+// stateKeys records at a start what signs, and what the keeper of keys demands.
+func (h *Hub) stateKeys(ctx context.Context) error {
+	switch {
+	case h.signing != nil:
+		return h.signing.stateIfNew(ctx)
+	case h.roles.has(onKeyguard):
+		h.stated = h.VerifierKey()
+		return h.recordKeyPolicy(ctx)
+	}
+	return nil
+}
+
+// recordKeyPolicy writes into the ledger, at every start and when the ledger's keys have
+// changed, whose signatures it bears from then on and what the keeper of keys demands
+// before it hands out a key: who weakens either does it on record.
+func (h *Hub) recordKeyPolicy(ctx context.Context) error {
 	var start [16]byte
-	if _, err := io.ReadFull(random, start[:]); err != nil {
+	if _, err := io.ReadFull(h.random, start[:]); err != nil {
 		return fmt.Errorf("drawing a name: %w", err)
 	}
-	digest := ledger.KeyPolicyDigest(h.vkey, h.cfg.Ledger.ReleaseRequires, h.policy)
+	digest := ledger.KeyPolicyDigest(h.VerifierKey(), h.cfg.Ledger.ReleaseRequires, h.policy)
 	_, err := h.sequencer.Propose(ctx, fmt.Sprintf("key-policy/%x", start), func(context.Context, *store.Tx, ledger.Position) (ledger.Payload, error) {
 		return ledger.Payload{Kind: ledger.KindAdmin, Detail: ledger.DetailKeyPolicy, Digest: digest}, nil
 	})

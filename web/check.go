@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/wattveil/wattveil/ledger"
@@ -34,7 +35,7 @@ func (p *portal) check(ctx context.Context, index uint64, r *wattveilv1.Receipt)
 	if err != nil {
 		return shown, unchecked
 	}
-	verifier, err := ledger.NewVerifier(signed.GetVerifierKey())
+	verifier, err := verifierOf(signed)
 	if err != nil {
 		return shown, unchecked
 	}
@@ -43,4 +44,11 @@ func (p *portal) check(ctx context.Context, index uint64, r *wattveilv1.Receipt)
 		return shown, contradicts
 	}
 	return proved, fits
+}
+
+// verifierOf returns the verifier of all the keys that the hub names beside a
+// checkpoint: a receipt may be older than the newest. A hub of an earlier version
+// names one.
+func verifierOf(signed *wattveilv1.GetCheckpointResponse) (*ledger.Verifier, error) {
+	return ledger.NewVerifier(cmp.Or(signed.GetVerifierKeys(), signed.GetVerifierKey()))
 }

@@ -350,7 +350,8 @@ func (h *fakeHub) GetReceipt(ctx context.Context, req *wattveilv1.GetReceiptRequ
 
 func (h *fakeHub) GetCheckpoint(ctx context.Context, _ *wattveilv1.GetCheckpointRequest) (*wattveilv1.GetCheckpointResponse, error) {
 	note, err := h.log.Store.Checkpoint(ctx)
-	return &wattveilv1.GetCheckpointResponse{Checkpoint: string(note), VerifierKey: h.log.VKey}, err
+	newest, _, _ := strings.Cut(h.log.VKey, "\n")
+	return &wattveilv1.GetCheckpointResponse{Checkpoint: string(note), VerifierKey: newest, VerifierKeys: h.log.VKey}, err
 }
 
 func (h *fakeHub) ListReleases(context.Context, *wattveilv1.ListReleasesRequest) (*wattveilv1.ListReleasesResponse, error) {

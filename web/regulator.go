@@ -127,7 +127,7 @@ func (p *portal) newest(ctx context.Context) newest {
 	if err != nil {
 		return newest{}
 	}
-	verifier, err := ledger.NewVerifier(resp.GetVerifierKey())
+	verifier, err := verifierOf(resp)
 	if err != nil {
 		return newest{}
 	}

@@ -214,9 +214,11 @@ func TestNewestCheckpoint(t *testing.T) {
 		says  string
 		never []string
 	}{
-		"fits":        {func(*fakeHub) {}, "✓ The newest checkpoint fits.", []string{"It is not signed", "○"}},
-		"another key": {func(h *fakeHub) { h.log.VKey = otherKey(t) }, "■ It is not signed with the record’s keys.", []string{"✓", "○"}},
-		"no key":      {func(h *fakeHub) { h.log.VKey = "" }, "○ Not checked.", []string{"✓", "■"}},
+		"fits":                           {func(*fakeHub) {}, "✓ The newest checkpoint fits.", []string{"It is not signed", "○"}},
+		"another key":                    {func(h *fakeHub) { h.log.VKey = otherKey(t) }, "■ It is not signed with the record’s keys.", []string{"✓", "○"}},
+		"an older key, within its bound": {func(h *fakeHub) { h.log.VKey = otherKey(t) + "\nuntil 1000000\n" + h.log.VKey }, "✓ The newest checkpoint fits.", []string{"■", "○"}},
+		"an older key, past its bound":   {func(h *fakeHub) { h.log.VKey = otherKey(t) + "\nuntil 0\n" + h.log.VKey }, "■ It is not signed with the record’s keys.", []string{"✓", "○"}},
+		"no key":                         {func(h *fakeHub) { h.log.VKey = "" }, "○ Not checked.", []string{"✓", "■"}},
 		"out of reach": {func(h *fakeHub) {
 			h.fail[wattveilv1.AuditService_GetCheckpoint_FullMethodName] = refusal(codes.Unavailable, "store_unavailable")
 		}, "○ Not checked.", []string{"✓", "■"}},

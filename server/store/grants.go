@@ -55,7 +55,7 @@ var grants = map[string]privileges{
 		RoleIngest: "SELECT", RoleRelease: "SELECT", RoleAccess: "SELECT", RoleKeyguard: "SELECT", RoleLedger: "SELECT",
 	},
 	"hub_secrets": { // each its own, by rowGrants
-		RoleIngest: "SELECT, INSERT", RoleRelease: "SELECT, INSERT", RoleAccess: "SELECT, INSERT", RoleLedger: "SELECT, INSERT",
+		RoleIngest: "SELECT, INSERT", RoleRelease: "SELECT, INSERT", RoleAccess: "SELECT, INSERT", RoleLedger: "SELECT, INSERT, DELETE",
 	},
 
 	// The register.
@@ -84,6 +84,7 @@ var grants = map[string]privileges{
 	"key_rotations": {
 		RoleAccess:   "SELECT", // whom it registers must be wrapped under a version that stays
 		RoleKeyguard: "SELECT, INSERT, UPDATE (retiring_s, retired_s)",
+		RoleLedger:   "SELECT", // what wraps the seeds of its keys must be a version that stays
 	},
 	"occupancies": {
 		RoleIngest:  "SELECT",
@@ -136,6 +137,7 @@ var grants = map[string]privileges{
 	"tlog_checkpoints": {
 		RoleIngest: "SELECT", RoleRelease: "SELECT", RoleAccess: "SELECT", RoleKeyguard: "SELECT", RoleLedger: "SELECT, INSERT, UPDATE (note)",
 	},
+	"ledger_keys": {RoleLedger: "SELECT, INSERT, UPDATE (bound_leaf, bound_s, statement, retired_leaf, retired_s, destroyed_s)"},
 	"tlog_chains": {
 		RoleAccess: "SELECT, INSERT, UPDATE (seq, head, accesses, nonce), DELETE",
 		RoleLedger: "SELECT",

@@ -459,6 +459,17 @@ func TestLedgerRole(t *testing.T) {
 		ignore(s.RegulatorKeys(ctx, 10)), ignore(s.HouseholdEvents(ctx, "h1", 0)), ignore(s.Entries(ctx, 0, 10, 10)), ignore(s.EnvelopeHeads(ctx, 0, 10)),
 		ignore(s.EnvelopeBatch(ctx, 1)), ignore(s.Checkpoints(ctx, 0, 10)), readTagKeys(ctx, s), readConsents(ctx, s), readSessions(ctx, s),
 		s.PutHubSecret(ctx, "ledger-signing", []byte{1}, 1), ignore(s.HubSecret(ctx, "ledger-signing"))))
+	must(t, errors.Join(s.PutLedgerKeys(ctx, store.NewLedgerKeys{Generation: 1, VerifierKeys: "K1", Key: "hub", CreatedAt: 1}),
+		s.PutLedgerKeys(ctx, store.NewLedgerKeys{
+			Generation: 2, VerifierKeys: "K2", Seeds: map[string][]byte{"ledger-signing": {2}}, Key: "hub", KeyVersion: 1, CreatedAt: 2,
+		}),
+		s.Transact(ctx, func(ctx context.Context, tx *store.Tx) error {
+			return errors.Join(tx.BindLedgerKeys(ctx, 2, 0, []byte{1}, 3), tx.RetireLedgerKeys(ctx, 1, 1, 4))
+		}),
+		s.DestroyLedgerSeeds(ctx, 1, []string{"ledger-signing", "batch-hash"}, 5), ignore(s.LedgerKeys(ctx)), ignore(s.LedgerTerms(ctx))))
+	if _, err := s.HubSecretOf(ctx, "ledger-signing", 1); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a seed that was destroyed: %v", err)
+	}
 	if _, err := s.ReadEntry(ctx, 1); err != nil {
 		t.Errorf("reading an entry: %v", err)
 	}

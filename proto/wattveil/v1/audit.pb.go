@@ -456,8 +456,11 @@ type GetCheckpointResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The checkpoint, c2sp.org/tlog-checkpoint.
 	Checkpoint string `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	// Verifier key of the log, in the form of a signed note's vkey.
-	VerifierKey   string `protobuf:"bytes,2,opt,name=verifier_key,json=verifierKey,proto3" json:"verifier_key,omitempty"`
+	// Verifier key of the log, in the form of a signed note's vkey: the Ed25519 key of
+	// the newest generation.
+	VerifierKey string `protobuf:"bytes,2,opt,name=verifier_key,json=verifierKey,proto3" json:"verifier_key,omitempty"`
+	// All verifier keys of the log, in the form that `wattveil verify --key` takes.
+	VerifierKeys  string `protobuf:"bytes,3,opt,name=verifier_keys,json=verifierKeys,proto3" json:"verifier_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -506,6 +509,358 @@ func (x *GetCheckpointResponse) GetVerifierKey() string {
 	return ""
 }
 
+func (x *GetCheckpointResponse) GetVerifierKeys() string {
+	if x != nil {
+		return x.VerifierKeys
+	}
+	return ""
+}
+
+// GetLedgerKeysRequest is empty.
+type GetLedgerKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLedgerKeysRequest) Reset() {
+	*x = GetLedgerKeysRequest{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLedgerKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLedgerKeysRequest) ProtoMessage() {}
+
+func (x *GetLedgerKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLedgerKeysRequest.ProtoReflect.Descriptor instead.
+func (*GetLedgerKeysRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{7}
+}
+
+// GetLedgerKeysResponse lists the keys.
+type GetLedgerKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The keys.
+	Keys          *LedgerKeys `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLedgerKeysResponse) Reset() {
+	*x = GetLedgerKeysResponse{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLedgerKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLedgerKeysResponse) ProtoMessage() {}
+
+func (x *GetLedgerKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLedgerKeysResponse.ProtoReflect.Descriptor instead.
+func (*GetLedgerKeysResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GetLedgerKeysResponse) GetKeys() *LedgerKeys {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// LedgerKeys are the keys that the ledger's checkpoints are verified with.
+type LedgerKeys struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of them, one a line, newest generation first; a line "until SIZE" stands before
+	// an older generation, which is believed for checkpoints of at most SIZE records. It
+	// is what everybody keeps, and what `wattveil verify --key` takes.
+	VerifierKeys string `protobuf:"bytes,1,opt,name=verifier_keys,json=verifierKeys,proto3" json:"verifier_keys,omitempty"`
+	// The generations, oldest first.
+	Generations   []*LedgerKeyGeneration `protobuf:"bytes,2,rep,name=generations,proto3" json:"generations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerKeys) Reset() {
+	*x = LedgerKeys{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerKeys) ProtoMessage() {}
+
+func (x *LedgerKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerKeys.ProtoReflect.Descriptor instead.
+func (*LedgerKeys) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *LedgerKeys) GetVerifierKeys() string {
+	if x != nil {
+		return x.VerifierKeys
+	}
+	return ""
+}
+
+func (x *LedgerKeys) GetGenerations() []*LedgerKeyGeneration {
+	if x != nil {
+		return x.Generations
+	}
+	return nil
+}
+
+// LedgerKeyGeneration is one generation of the ledger's keys.
+type LedgerKeyGeneration struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1, 2, …
+	Number uint32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// Its verifier keys, Ed25519 and ML-DSA-44, one a line.
+	VerifierKeys string `protobuf:"bytes,2,opt,name=verifier_keys,json=verifierKeys,proto3" json:"verifier_keys,omitempty"`
+	// Receipt of the record that binds it, under a checkpoint that the generation before
+	// has signed, too; absent for the first, which no record binds. Every checkpoint over
+	// that record is signed with this generation.
+	Binding *Receipt `protobuf:"bytes,3,opt,name=binding,proto3" json:"binding,omitempty"`
+	// With what the generation before vouches for it from that record on: a signed note.
+	Statement string `protobuf:"bytes,8,opt,name=statement,proto3" json:"statement,omitempty"`
+	// When it was bound, Unix seconds UTC; of the first, when it was made.
+	BoundAt int64 `protobuf:"varint,4,opt,name=bound_at,json=boundAt,proto3" json:"bound_at,omitempty"`
+	// When the hub retires it, Unix seconds UTC; 0 while that is not known, and once it is
+	// retired.
+	RetiresAt int64 `protobuf:"varint,5,opt,name=retires_at,json=retiresAt,proto3" json:"retires_at,omitempty"`
+	// When it was retired, Unix seconds UTC; 0 until then.
+	RetiredAt int64 `protobuf:"varint,6,opt,name=retired_at,json=retiredAt,proto3" json:"retired_at,omitempty"`
+	// The record that retires it; 0 until then. No checkpoint over that record is signed
+	// with this generation.
+	RetiredIndex  uint64 `protobuf:"varint,7,opt,name=retired_index,json=retiredIndex,proto3" json:"retired_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerKeyGeneration) Reset() {
+	*x = LedgerKeyGeneration{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerKeyGeneration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerKeyGeneration) ProtoMessage() {}
+
+func (x *LedgerKeyGeneration) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerKeyGeneration.ProtoReflect.Descriptor instead.
+func (*LedgerKeyGeneration) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *LedgerKeyGeneration) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *LedgerKeyGeneration) GetVerifierKeys() string {
+	if x != nil {
+		return x.VerifierKeys
+	}
+	return ""
+}
+
+func (x *LedgerKeyGeneration) GetBinding() *Receipt {
+	if x != nil {
+		return x.Binding
+	}
+	return nil
+}
+
+func (x *LedgerKeyGeneration) GetStatement() string {
+	if x != nil {
+		return x.Statement
+	}
+	return ""
+}
+
+func (x *LedgerKeyGeneration) GetBoundAt() int64 {
+	if x != nil {
+		return x.BoundAt
+	}
+	return 0
+}
+
+func (x *LedgerKeyGeneration) GetRetiresAt() int64 {
+	if x != nil {
+		return x.RetiresAt
+	}
+	return 0
+}
+
+func (x *LedgerKeyGeneration) GetRetiredAt() int64 {
+	if x != nil {
+		return x.RetiredAt
+	}
+	return 0
+}
+
+func (x *LedgerKeyGeneration) GetRetiredIndex() uint64 {
+	if x != nil {
+		return x.RetiredIndex
+	}
+	return 0
+}
+
+// RotateLedgerKeysRequest says how.
+type RotateLedgerKeysRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Retire the older of two generations at once, instead of beginning a rotation.
+	RetireNow     bool `protobuf:"varint,1,opt,name=retire_now,json=retireNow,proto3" json:"retire_now,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateLedgerKeysRequest) Reset() {
+	*x = RotateLedgerKeysRequest{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateLedgerKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateLedgerKeysRequest) ProtoMessage() {}
+
+func (x *RotateLedgerKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateLedgerKeysRequest.ProtoReflect.Descriptor instead.
+func (*RotateLedgerKeysRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RotateLedgerKeysRequest) GetRetireNow() bool {
+	if x != nil {
+		return x.RetireNow
+	}
+	return false
+}
+
+// RotateLedgerKeysResponse says how the keys stand now.
+type RotateLedgerKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The keys.
+	Keys          *LedgerKeys `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateLedgerKeysResponse) Reset() {
+	*x = RotateLedgerKeysResponse{}
+	mi := &file_wattveil_v1_audit_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateLedgerKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateLedgerKeysResponse) ProtoMessage() {}
+
+func (x *RotateLedgerKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_audit_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateLedgerKeysResponse.ProtoReflect.Descriptor instead.
+func (*RotateLedgerKeysResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RotateLedgerKeysResponse) GetKeys() *LedgerKeys {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 // ListCheckpointsRequest pages through the history.
 type ListCheckpointsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -519,7 +874,7 @@ type ListCheckpointsRequest struct {
 
 func (x *ListCheckpointsRequest) Reset() {
 	*x = ListCheckpointsRequest{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[7]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +886,7 @@ func (x *ListCheckpointsRequest) String() string {
 func (*ListCheckpointsRequest) ProtoMessage() {}
 
 func (x *ListCheckpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[7]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +899,7 @@ func (x *ListCheckpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCheckpointsRequest.ProtoReflect.Descriptor instead.
 func (*ListCheckpointsRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{7}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListCheckpointsRequest) GetAfterSize() uint64 {
@@ -572,7 +927,7 @@ type ListCheckpointsResponse struct {
 
 func (x *ListCheckpointsResponse) Reset() {
 	*x = ListCheckpointsResponse{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[8]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +939,7 @@ func (x *ListCheckpointsResponse) String() string {
 func (*ListCheckpointsResponse) ProtoMessage() {}
 
 func (x *ListCheckpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[8]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +952,7 @@ func (x *ListCheckpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCheckpointsResponse.ProtoReflect.Descriptor instead.
 func (*ListCheckpointsResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{8}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListCheckpointsResponse) GetCheckpoints() []string {
@@ -619,7 +974,7 @@ type GetHouseholdRecordRequest struct {
 
 func (x *GetHouseholdRecordRequest) Reset() {
 	*x = GetHouseholdRecordRequest{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[9]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +986,7 @@ func (x *GetHouseholdRecordRequest) String() string {
 func (*GetHouseholdRecordRequest) ProtoMessage() {}
 
 func (x *GetHouseholdRecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[9]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +999,7 @@ func (x *GetHouseholdRecordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHouseholdRecordRequest.ProtoReflect.Descriptor instead.
 func (*GetHouseholdRecordRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{9}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetHouseholdRecordRequest) GetAfterSequence() uint64 {
@@ -677,7 +1032,7 @@ type GetHouseholdRecordResponse struct {
 	// Sequence number and leaf hash of the household's last event before the map
 	// head; events after it are newer than the map.
 	MapSequence uint64 `protobuf:"varint,9,opt,name=map_sequence,json=mapSequence,proto3" json:"map_sequence,omitempty"`
-	// Verifier keys of the log, one a line.
+	// Verifier keys of the log, in the form that `wattveil verify --key` takes.
 	VerifierKeys  string `protobuf:"bytes,10,opt,name=verifier_keys,json=verifierKeys,proto3" json:"verifier_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -685,7 +1040,7 @@ type GetHouseholdRecordResponse struct {
 
 func (x *GetHouseholdRecordResponse) Reset() {
 	*x = GetHouseholdRecordResponse{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[10]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +1052,7 @@ func (x *GetHouseholdRecordResponse) String() string {
 func (*GetHouseholdRecordResponse) ProtoMessage() {}
 
 func (x *GetHouseholdRecordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[10]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +1065,7 @@ func (x *GetHouseholdRecordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHouseholdRecordResponse.ProtoReflect.Descriptor instead.
 func (*GetHouseholdRecordResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{10}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetHouseholdRecordResponse) GetHousehold() string {
@@ -796,7 +1151,7 @@ type TagKey struct {
 
 func (x *TagKey) Reset() {
 	*x = TagKey{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[11]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +1163,7 @@ func (x *TagKey) String() string {
 func (*TagKey) ProtoMessage() {}
 
 func (x *TagKey) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[11]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +1176,7 @@ func (x *TagKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TagKey.ProtoReflect.Descriptor instead.
 func (*TagKey) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{11}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TagKey) GetFromSequence() uint64 {
@@ -856,7 +1211,7 @@ type HouseholdEvent struct {
 
 func (x *HouseholdEvent) Reset() {
 	*x = HouseholdEvent{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[12]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +1223,7 @@ func (x *HouseholdEvent) String() string {
 func (*HouseholdEvent) ProtoMessage() {}
 
 func (x *HouseholdEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[12]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +1236,7 @@ func (x *HouseholdEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HouseholdEvent.ProtoReflect.Descriptor instead.
 func (*HouseholdEvent) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{12}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HouseholdEvent) GetIndex() uint64 {
@@ -929,7 +1284,7 @@ type PutEnvelopeKeyRequest struct {
 
 func (x *PutEnvelopeKeyRequest) Reset() {
 	*x = PutEnvelopeKeyRequest{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[13]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1296,7 @@ func (x *PutEnvelopeKeyRequest) String() string {
 func (*PutEnvelopeKeyRequest) ProtoMessage() {}
 
 func (x *PutEnvelopeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[13]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1309,7 @@ func (x *PutEnvelopeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEnvelopeKeyRequest.ProtoReflect.Descriptor instead.
 func (*PutEnvelopeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{13}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PutEnvelopeKeyRequest) GetRequestId() string {
@@ -996,7 +1351,7 @@ type PutEnvelopeKeyResponse struct {
 
 func (x *PutEnvelopeKeyResponse) Reset() {
 	*x = PutEnvelopeKeyResponse{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[14]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1363,7 @@ func (x *PutEnvelopeKeyResponse) String() string {
 func (*PutEnvelopeKeyResponse) ProtoMessage() {}
 
 func (x *PutEnvelopeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[14]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1376,7 @@ func (x *PutEnvelopeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEnvelopeKeyResponse.ProtoReflect.Descriptor instead.
 func (*PutEnvelopeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{14}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PutEnvelopeKeyResponse) GetKey() *EnvelopeKey {
@@ -1052,7 +1407,7 @@ type EnvelopeKey struct {
 
 func (x *EnvelopeKey) Reset() {
 	*x = EnvelopeKey{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[15]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1419,7 @@ func (x *EnvelopeKey) String() string {
 func (*EnvelopeKey) ProtoMessage() {}
 
 func (x *EnvelopeKey) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[15]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1432,7 @@ func (x *EnvelopeKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvelopeKey.ProtoReflect.Descriptor instead.
 func (*EnvelopeKey) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{15}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EnvelopeKey) GetId() []byte {
@@ -1131,7 +1486,7 @@ type ListEnvelopeKeysRequest struct {
 
 func (x *ListEnvelopeKeysRequest) Reset() {
 	*x = ListEnvelopeKeysRequest{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[16]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1143,7 +1498,7 @@ func (x *ListEnvelopeKeysRequest) String() string {
 func (*ListEnvelopeKeysRequest) ProtoMessage() {}
 
 func (x *ListEnvelopeKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[16]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1156,7 +1511,7 @@ func (x *ListEnvelopeKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEnvelopeKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListEnvelopeKeysRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{16}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{22}
 }
 
 // ListEnvelopeKeysResponse lists the keys.
@@ -1170,7 +1525,7 @@ type ListEnvelopeKeysResponse struct {
 
 func (x *ListEnvelopeKeysResponse) Reset() {
 	*x = ListEnvelopeKeysResponse{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[17]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1537,7 @@ func (x *ListEnvelopeKeysResponse) String() string {
 func (*ListEnvelopeKeysResponse) ProtoMessage() {}
 
 func (x *ListEnvelopeKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[17]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1550,7 @@ func (x *ListEnvelopeKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEnvelopeKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListEnvelopeKeysResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{17}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListEnvelopeKeysResponse) GetKeys() []*EnvelopeKey {
@@ -1218,7 +1573,7 @@ type ListRecordsRequest struct {
 
 func (x *ListRecordsRequest) Reset() {
 	*x = ListRecordsRequest{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[18]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1585,7 @@ func (x *ListRecordsRequest) String() string {
 func (*ListRecordsRequest) ProtoMessage() {}
 
 func (x *ListRecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[18]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1598,7 @@ func (x *ListRecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRecordsRequest.ProtoReflect.Descriptor instead.
 func (*ListRecordsRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{18}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListRecordsRequest) GetFrom() uint64 {
@@ -1273,7 +1628,7 @@ type ListRecordsResponse struct {
 
 func (x *ListRecordsResponse) Reset() {
 	*x = ListRecordsResponse{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[19]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1640,7 @@ func (x *ListRecordsResponse) String() string {
 func (*ListRecordsResponse) ProtoMessage() {}
 
 func (x *ListRecordsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[19]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1653,7 @@ func (x *ListRecordsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRecordsResponse.ProtoReflect.Descriptor instead.
 func (*ListRecordsResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{19}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListRecordsResponse) GetHeads() []*EnvelopeHead {
@@ -1330,7 +1685,7 @@ type EnvelopeHead struct {
 
 func (x *EnvelopeHead) Reset() {
 	*x = EnvelopeHead{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[20]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1697,7 @@ func (x *EnvelopeHead) String() string {
 func (*EnvelopeHead) ProtoMessage() {}
 
 func (x *EnvelopeHead) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[20]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1710,7 @@ func (x *EnvelopeHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvelopeHead.ProtoReflect.Descriptor instead.
 func (*EnvelopeHead) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{20}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EnvelopeHead) GetFirstIndex() uint64 {
@@ -1399,7 +1754,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[21]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1411,7 +1766,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[21]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1424,7 +1779,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{21}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Record) GetIndex() uint64 {
@@ -1471,7 +1826,7 @@ type ListMapRequest struct {
 
 func (x *ListMapRequest) Reset() {
 	*x = ListMapRequest{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[22]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1838,7 @@ func (x *ListMapRequest) String() string {
 func (*ListMapRequest) ProtoMessage() {}
 
 func (x *ListMapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[22]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1851,7 @@ func (x *ListMapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMapRequest.ProtoReflect.Descriptor instead.
 func (*ListMapRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{22}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{28}
 }
 
 // ListMapResponse is a part of the map, ascending by key.
@@ -1514,7 +1869,7 @@ type ListMapResponse struct {
 
 func (x *ListMapResponse) Reset() {
 	*x = ListMapResponse{}
-	mi := &file_wattveil_v1_audit_proto_msgTypes[23]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1881,7 @@ func (x *ListMapResponse) String() string {
 func (*ListMapResponse) ProtoMessage() {}
 
 func (x *ListMapResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_audit_proto_msgTypes[23]
+	mi := &file_wattveil_v1_audit_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1894,7 @@ func (x *ListMapResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMapResponse.ProtoReflect.Descriptor instead.
 func (*ListMapResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{23}
+	return file_wattveil_v1_audit_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListMapResponse) GetMapHead() uint64 {
@@ -1599,12 +1954,36 @@ const file_wattveil_v1_audit_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\"D\n" +
 	"\x12GetReceiptResponse\x12.\n" +
 	"\areceipt\x18\x01 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt\"\x16\n" +
-	"\x14GetCheckpointRequest\"Z\n" +
+	"\x14GetCheckpointRequest\"\x7f\n" +
 	"\x15GetCheckpointResponse\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\tR\n" +
 	"checkpoint\x12!\n" +
-	"\fverifier_key\x18\x02 \x01(\tR\vverifierKey\"M\n" +
+	"\fverifier_key\x18\x02 \x01(\tR\vverifierKey\x12#\n" +
+	"\rverifier_keys\x18\x03 \x01(\tR\fverifierKeys\"\x16\n" +
+	"\x14GetLedgerKeysRequest\"D\n" +
+	"\x15GetLedgerKeysResponse\x12+\n" +
+	"\x04keys\x18\x01 \x01(\v2\x17.wattveil.v1.LedgerKeysR\x04keys\"u\n" +
+	"\n" +
+	"LedgerKeys\x12#\n" +
+	"\rverifier_keys\x18\x01 \x01(\tR\fverifierKeys\x12B\n" +
+	"\vgenerations\x18\x02 \x03(\v2 .wattveil.v1.LedgerKeyGenerationR\vgenerations\"\x9e\x02\n" +
+	"\x13LedgerKeyGeneration\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12#\n" +
+	"\rverifier_keys\x18\x02 \x01(\tR\fverifierKeys\x12.\n" +
+	"\abinding\x18\x03 \x01(\v2\x14.wattveil.v1.ReceiptR\abinding\x12\x1c\n" +
+	"\tstatement\x18\b \x01(\tR\tstatement\x12\x19\n" +
+	"\bbound_at\x18\x04 \x01(\x03R\aboundAt\x12\x1d\n" +
+	"\n" +
+	"retires_at\x18\x05 \x01(\x03R\tretiresAt\x12\x1d\n" +
+	"\n" +
+	"retired_at\x18\x06 \x01(\x03R\tretiredAt\x12#\n" +
+	"\rretired_index\x18\a \x01(\x04R\fretiredIndex\"8\n" +
+	"\x17RotateLedgerKeysRequest\x12\x1d\n" +
+	"\n" +
+	"retire_now\x18\x01 \x01(\bR\tretireNow\"G\n" +
+	"\x18RotateLedgerKeysResponse\x12+\n" +
+	"\x04keys\x18\x01 \x01(\v2\x17.wattveil.v1.LedgerKeysR\x04keys\"M\n" +
 	"\x16ListCheckpointsRequest\x12\x1d\n" +
 	"\n" +
 	"after_size\x18\x01 \x01(\x04R\tafterSize\x12\x14\n" +
@@ -1674,13 +2053,15 @@ const file_wattveil_v1_audit_proto_rawDesc = "" +
 	"\x0fListMapResponse\x12\x19\n" +
 	"\bmap_head\x18\x01 \x01(\x04R\amapHead\x12\x12\n" +
 	"\x04keys\x18\x02 \x03(\fR\x04keys\x12\x16\n" +
-	"\x06values\x18\x03 \x03(\fR\x06values2\xa1\x06\n" +
+	"\x06values\x18\x03 \x03(\fR\x06values2\xda\a\n" +
 	"\fAuditService\x12M\n" +
 	"\n" +
 	"ListEvents\x12\x1e.wattveil.v1.ListEventsRequest\x1a\x1f.wattveil.v1.ListEventsResponse\x12M\n" +
 	"\n" +
 	"GetReceipt\x12\x1e.wattveil.v1.GetReceiptRequest\x1a\x1f.wattveil.v1.GetReceiptResponse\x12V\n" +
-	"\rGetCheckpoint\x12!.wattveil.v1.GetCheckpointRequest\x1a\".wattveil.v1.GetCheckpointResponse\x12\\\n" +
+	"\rGetCheckpoint\x12!.wattveil.v1.GetCheckpointRequest\x1a\".wattveil.v1.GetCheckpointResponse\x12V\n" +
+	"\rGetLedgerKeys\x12!.wattveil.v1.GetLedgerKeysRequest\x1a\".wattveil.v1.GetLedgerKeysResponse\x12_\n" +
+	"\x10RotateLedgerKeys\x12$.wattveil.v1.RotateLedgerKeysRequest\x1a%.wattveil.v1.RotateLedgerKeysResponse\x12\\\n" +
 	"\x0fListCheckpoints\x12#.wattveil.v1.ListCheckpointsRequest\x1a$.wattveil.v1.ListCheckpointsResponse\x12e\n" +
 	"\x12GetHouseholdRecord\x12&.wattveil.v1.GetHouseholdRecordRequest\x1a'.wattveil.v1.GetHouseholdRecordResponse\x12Y\n" +
 	"\x0ePutEnvelopeKey\x12\".wattveil.v1.PutEnvelopeKeyRequest\x1a#.wattveil.v1.PutEnvelopeKeyResponse\x12_\n" +
@@ -1700,7 +2081,7 @@ func file_wattveil_v1_audit_proto_rawDescGZIP() []byte {
 	return file_wattveil_v1_audit_proto_rawDescData
 }
 
-var file_wattveil_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_wattveil_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_wattveil_v1_audit_proto_goTypes = []any{
 	(*Event)(nil),                      // 0: wattveil.v1.Event
 	(*ListEventsRequest)(nil),          // 1: wattveil.v1.ListEventsRequest
@@ -1709,58 +2090,72 @@ var file_wattveil_v1_audit_proto_goTypes = []any{
 	(*GetReceiptResponse)(nil),         // 4: wattveil.v1.GetReceiptResponse
 	(*GetCheckpointRequest)(nil),       // 5: wattveil.v1.GetCheckpointRequest
 	(*GetCheckpointResponse)(nil),      // 6: wattveil.v1.GetCheckpointResponse
-	(*ListCheckpointsRequest)(nil),     // 7: wattveil.v1.ListCheckpointsRequest
-	(*ListCheckpointsResponse)(nil),    // 8: wattveil.v1.ListCheckpointsResponse
-	(*GetHouseholdRecordRequest)(nil),  // 9: wattveil.v1.GetHouseholdRecordRequest
-	(*GetHouseholdRecordResponse)(nil), // 10: wattveil.v1.GetHouseholdRecordResponse
-	(*TagKey)(nil),                     // 11: wattveil.v1.TagKey
-	(*HouseholdEvent)(nil),             // 12: wattveil.v1.HouseholdEvent
-	(*PutEnvelopeKeyRequest)(nil),      // 13: wattveil.v1.PutEnvelopeKeyRequest
-	(*PutEnvelopeKeyResponse)(nil),     // 14: wattveil.v1.PutEnvelopeKeyResponse
-	(*EnvelopeKey)(nil),                // 15: wattveil.v1.EnvelopeKey
-	(*ListEnvelopeKeysRequest)(nil),    // 16: wattveil.v1.ListEnvelopeKeysRequest
-	(*ListEnvelopeKeysResponse)(nil),   // 17: wattveil.v1.ListEnvelopeKeysResponse
-	(*ListRecordsRequest)(nil),         // 18: wattveil.v1.ListRecordsRequest
-	(*ListRecordsResponse)(nil),        // 19: wattveil.v1.ListRecordsResponse
-	(*EnvelopeHead)(nil),               // 20: wattveil.v1.EnvelopeHead
-	(*Record)(nil),                     // 21: wattveil.v1.Record
-	(*ListMapRequest)(nil),             // 22: wattveil.v1.ListMapRequest
-	(*ListMapResponse)(nil),            // 23: wattveil.v1.ListMapResponse
-	(*Receipt)(nil),                    // 24: wattveil.v1.Receipt
+	(*GetLedgerKeysRequest)(nil),       // 7: wattveil.v1.GetLedgerKeysRequest
+	(*GetLedgerKeysResponse)(nil),      // 8: wattveil.v1.GetLedgerKeysResponse
+	(*LedgerKeys)(nil),                 // 9: wattveil.v1.LedgerKeys
+	(*LedgerKeyGeneration)(nil),        // 10: wattveil.v1.LedgerKeyGeneration
+	(*RotateLedgerKeysRequest)(nil),    // 11: wattveil.v1.RotateLedgerKeysRequest
+	(*RotateLedgerKeysResponse)(nil),   // 12: wattveil.v1.RotateLedgerKeysResponse
+	(*ListCheckpointsRequest)(nil),     // 13: wattveil.v1.ListCheckpointsRequest
+	(*ListCheckpointsResponse)(nil),    // 14: wattveil.v1.ListCheckpointsResponse
+	(*GetHouseholdRecordRequest)(nil),  // 15: wattveil.v1.GetHouseholdRecordRequest
+	(*GetHouseholdRecordResponse)(nil), // 16: wattveil.v1.GetHouseholdRecordResponse
+	(*TagKey)(nil),                     // 17: wattveil.v1.TagKey
+	(*HouseholdEvent)(nil),             // 18: wattveil.v1.HouseholdEvent
+	(*PutEnvelopeKeyRequest)(nil),      // 19: wattveil.v1.PutEnvelopeKeyRequest
+	(*PutEnvelopeKeyResponse)(nil),     // 20: wattveil.v1.PutEnvelopeKeyResponse
+	(*EnvelopeKey)(nil),                // 21: wattveil.v1.EnvelopeKey
+	(*ListEnvelopeKeysRequest)(nil),    // 22: wattveil.v1.ListEnvelopeKeysRequest
+	(*ListEnvelopeKeysResponse)(nil),   // 23: wattveil.v1.ListEnvelopeKeysResponse
+	(*ListRecordsRequest)(nil),         // 24: wattveil.v1.ListRecordsRequest
+	(*ListRecordsResponse)(nil),        // 25: wattveil.v1.ListRecordsResponse
+	(*EnvelopeHead)(nil),               // 26: wattveil.v1.EnvelopeHead
+	(*Record)(nil),                     // 27: wattveil.v1.Record
+	(*ListMapRequest)(nil),             // 28: wattveil.v1.ListMapRequest
+	(*ListMapResponse)(nil),            // 29: wattveil.v1.ListMapResponse
+	(*Receipt)(nil),                    // 30: wattveil.v1.Receipt
 }
 var file_wattveil_v1_audit_proto_depIdxs = []int32{
 	0,  // 0: wattveil.v1.ListEventsResponse.events:type_name -> wattveil.v1.Event
-	24, // 1: wattveil.v1.GetReceiptResponse.receipt:type_name -> wattveil.v1.Receipt
-	11, // 2: wattveil.v1.GetHouseholdRecordResponse.tag_keys:type_name -> wattveil.v1.TagKey
-	12, // 3: wattveil.v1.GetHouseholdRecordResponse.events:type_name -> wattveil.v1.HouseholdEvent
-	24, // 4: wattveil.v1.GetHouseholdRecordResponse.map_head:type_name -> wattveil.v1.Receipt
-	15, // 5: wattveil.v1.PutEnvelopeKeyResponse.key:type_name -> wattveil.v1.EnvelopeKey
-	15, // 6: wattveil.v1.ListEnvelopeKeysResponse.keys:type_name -> wattveil.v1.EnvelopeKey
-	20, // 7: wattveil.v1.ListRecordsResponse.heads:type_name -> wattveil.v1.EnvelopeHead
-	21, // 8: wattveil.v1.ListRecordsResponse.records:type_name -> wattveil.v1.Record
-	1,  // 9: wattveil.v1.AuditService.ListEvents:input_type -> wattveil.v1.ListEventsRequest
-	3,  // 10: wattveil.v1.AuditService.GetReceipt:input_type -> wattveil.v1.GetReceiptRequest
-	5,  // 11: wattveil.v1.AuditService.GetCheckpoint:input_type -> wattveil.v1.GetCheckpointRequest
-	7,  // 12: wattveil.v1.AuditService.ListCheckpoints:input_type -> wattveil.v1.ListCheckpointsRequest
-	9,  // 13: wattveil.v1.AuditService.GetHouseholdRecord:input_type -> wattveil.v1.GetHouseholdRecordRequest
-	13, // 14: wattveil.v1.AuditService.PutEnvelopeKey:input_type -> wattveil.v1.PutEnvelopeKeyRequest
-	16, // 15: wattveil.v1.AuditService.ListEnvelopeKeys:input_type -> wattveil.v1.ListEnvelopeKeysRequest
-	18, // 16: wattveil.v1.AuditService.ListRecords:input_type -> wattveil.v1.ListRecordsRequest
-	22, // 17: wattveil.v1.AuditService.ListMap:input_type -> wattveil.v1.ListMapRequest
-	2,  // 18: wattveil.v1.AuditService.ListEvents:output_type -> wattveil.v1.ListEventsResponse
-	4,  // 19: wattveil.v1.AuditService.GetReceipt:output_type -> wattveil.v1.GetReceiptResponse
-	6,  // 20: wattveil.v1.AuditService.GetCheckpoint:output_type -> wattveil.v1.GetCheckpointResponse
-	8,  // 21: wattveil.v1.AuditService.ListCheckpoints:output_type -> wattveil.v1.ListCheckpointsResponse
-	10, // 22: wattveil.v1.AuditService.GetHouseholdRecord:output_type -> wattveil.v1.GetHouseholdRecordResponse
-	14, // 23: wattveil.v1.AuditService.PutEnvelopeKey:output_type -> wattveil.v1.PutEnvelopeKeyResponse
-	17, // 24: wattveil.v1.AuditService.ListEnvelopeKeys:output_type -> wattveil.v1.ListEnvelopeKeysResponse
-	19, // 25: wattveil.v1.AuditService.ListRecords:output_type -> wattveil.v1.ListRecordsResponse
-	23, // 26: wattveil.v1.AuditService.ListMap:output_type -> wattveil.v1.ListMapResponse
-	18, // [18:27] is the sub-list for method output_type
-	9,  // [9:18] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	30, // 1: wattveil.v1.GetReceiptResponse.receipt:type_name -> wattveil.v1.Receipt
+	9,  // 2: wattveil.v1.GetLedgerKeysResponse.keys:type_name -> wattveil.v1.LedgerKeys
+	10, // 3: wattveil.v1.LedgerKeys.generations:type_name -> wattveil.v1.LedgerKeyGeneration
+	30, // 4: wattveil.v1.LedgerKeyGeneration.binding:type_name -> wattveil.v1.Receipt
+	9,  // 5: wattveil.v1.RotateLedgerKeysResponse.keys:type_name -> wattveil.v1.LedgerKeys
+	17, // 6: wattveil.v1.GetHouseholdRecordResponse.tag_keys:type_name -> wattveil.v1.TagKey
+	18, // 7: wattveil.v1.GetHouseholdRecordResponse.events:type_name -> wattveil.v1.HouseholdEvent
+	30, // 8: wattveil.v1.GetHouseholdRecordResponse.map_head:type_name -> wattveil.v1.Receipt
+	21, // 9: wattveil.v1.PutEnvelopeKeyResponse.key:type_name -> wattveil.v1.EnvelopeKey
+	21, // 10: wattveil.v1.ListEnvelopeKeysResponse.keys:type_name -> wattveil.v1.EnvelopeKey
+	26, // 11: wattveil.v1.ListRecordsResponse.heads:type_name -> wattveil.v1.EnvelopeHead
+	27, // 12: wattveil.v1.ListRecordsResponse.records:type_name -> wattveil.v1.Record
+	1,  // 13: wattveil.v1.AuditService.ListEvents:input_type -> wattveil.v1.ListEventsRequest
+	3,  // 14: wattveil.v1.AuditService.GetReceipt:input_type -> wattveil.v1.GetReceiptRequest
+	5,  // 15: wattveil.v1.AuditService.GetCheckpoint:input_type -> wattveil.v1.GetCheckpointRequest
+	7,  // 16: wattveil.v1.AuditService.GetLedgerKeys:input_type -> wattveil.v1.GetLedgerKeysRequest
+	11, // 17: wattveil.v1.AuditService.RotateLedgerKeys:input_type -> wattveil.v1.RotateLedgerKeysRequest
+	13, // 18: wattveil.v1.AuditService.ListCheckpoints:input_type -> wattveil.v1.ListCheckpointsRequest
+	15, // 19: wattveil.v1.AuditService.GetHouseholdRecord:input_type -> wattveil.v1.GetHouseholdRecordRequest
+	19, // 20: wattveil.v1.AuditService.PutEnvelopeKey:input_type -> wattveil.v1.PutEnvelopeKeyRequest
+	22, // 21: wattveil.v1.AuditService.ListEnvelopeKeys:input_type -> wattveil.v1.ListEnvelopeKeysRequest
+	24, // 22: wattveil.v1.AuditService.ListRecords:input_type -> wattveil.v1.ListRecordsRequest
+	28, // 23: wattveil.v1.AuditService.ListMap:input_type -> wattveil.v1.ListMapRequest
+	2,  // 24: wattveil.v1.AuditService.ListEvents:output_type -> wattveil.v1.ListEventsResponse
+	4,  // 25: wattveil.v1.AuditService.GetReceipt:output_type -> wattveil.v1.GetReceiptResponse
+	6,  // 26: wattveil.v1.AuditService.GetCheckpoint:output_type -> wattveil.v1.GetCheckpointResponse
+	8,  // 27: wattveil.v1.AuditService.GetLedgerKeys:output_type -> wattveil.v1.GetLedgerKeysResponse
+	12, // 28: wattveil.v1.AuditService.RotateLedgerKeys:output_type -> wattveil.v1.RotateLedgerKeysResponse
+	14, // 29: wattveil.v1.AuditService.ListCheckpoints:output_type -> wattveil.v1.ListCheckpointsResponse
+	16, // 30: wattveil.v1.AuditService.GetHouseholdRecord:output_type -> wattveil.v1.GetHouseholdRecordResponse
+	20, // 31: wattveil.v1.AuditService.PutEnvelopeKey:output_type -> wattveil.v1.PutEnvelopeKeyResponse
+	23, // 32: wattveil.v1.AuditService.ListEnvelopeKeys:output_type -> wattveil.v1.ListEnvelopeKeysResponse
+	25, // 33: wattveil.v1.AuditService.ListRecords:output_type -> wattveil.v1.ListRecordsResponse
+	29, // 34: wattveil.v1.AuditService.ListMap:output_type -> wattveil.v1.ListMapResponse
+	24, // [24:35] is the sub-list for method output_type
+	13, // [13:24] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_audit_proto_init() }
@@ -1775,7 +2170,7 @@ func file_wattveil_v1_audit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_audit_proto_rawDesc), len(file_wattveil_v1_audit_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,8 @@ const (
 	AuditService_ListEvents_FullMethodName         = "/wattveil.v1.AuditService/ListEvents"
 	AuditService_GetReceipt_FullMethodName         = "/wattveil.v1.AuditService/GetReceipt"
 	AuditService_GetCheckpoint_FullMethodName      = "/wattveil.v1.AuditService/GetCheckpoint"
+	AuditService_GetLedgerKeys_FullMethodName      = "/wattveil.v1.AuditService/GetLedgerKeys"
+	AuditService_RotateLedgerKeys_FullMethodName   = "/wattveil.v1.AuditService/RotateLedgerKeys"
 	AuditService_ListCheckpoints_FullMethodName    = "/wattveil.v1.AuditService/ListCheckpoints"
 	AuditService_GetHouseholdRecord_FullMethodName = "/wattveil.v1.AuditService/GetHouseholdRecord"
 	AuditService_PutEnvelopeKey_FullMethodName     = "/wattveil.v1.AuditService/PutEnvelopeKey"
@@ -43,6 +45,13 @@ type AuditServiceClient interface {
 	GetReceipt(ctx context.Context, in *GetReceiptRequest, opts ...grpc.CallOption) (*GetReceiptResponse, error)
 	// GetCheckpoint returns the newest signed checkpoint. Public.
 	GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*GetCheckpointResponse, error)
+	// GetLedgerKeys returns the keys that the ledger's checkpoints are verified with, by
+	// generation, each with the record that binds it. Public.
+	GetLedgerKeys(ctx context.Context, in *GetLedgerKeysRequest, opts ...grpc.CallOption) (*GetLedgerKeysResponse, error)
+	// RotateLedgerKeys makes and binds the next generation of these keys, which from then
+	// on signs beside the one before, or retires the one before. Both are records. What
+	// was begun and interrupted is finished, by this call or by the hub.
+	RotateLedgerKeys(ctx context.Context, in *RotateLedgerKeysRequest, opts ...grpc.CallOption) (*RotateLedgerKeysResponse, error)
 	// ListCheckpoints returns the history of signed checkpoints, ascending. Public.
 	ListCheckpoints(ctx context.Context, in *ListCheckpointsRequest, opts ...grpc.CallOption) (*ListCheckpointsResponse, error)
 	// GetHouseholdRecord gives the calling household everything it needs to find
@@ -93,6 +102,26 @@ func (c *auditServiceClient) GetCheckpoint(ctx context.Context, in *GetCheckpoin
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetCheckpointResponse)
 	err := c.cc.Invoke(ctx, AuditService_GetCheckpoint_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) GetLedgerKeys(ctx context.Context, in *GetLedgerKeysRequest, opts ...grpc.CallOption) (*GetLedgerKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLedgerKeysResponse)
+	err := c.cc.Invoke(ctx, AuditService_GetLedgerKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *auditServiceClient) RotateLedgerKeys(ctx context.Context, in *RotateLedgerKeysRequest, opts ...grpc.CallOption) (*RotateLedgerKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateLedgerKeysResponse)
+	err := c.cc.Invoke(ctx, AuditService_RotateLedgerKeys_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +219,13 @@ type AuditServiceServer interface {
 	GetReceipt(context.Context, *GetReceiptRequest) (*GetReceiptResponse, error)
 	// GetCheckpoint returns the newest signed checkpoint. Public.
 	GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error)
+	// GetLedgerKeys returns the keys that the ledger's checkpoints are verified with, by
+	// generation, each with the record that binds it. Public.
+	GetLedgerKeys(context.Context, *GetLedgerKeysRequest) (*GetLedgerKeysResponse, error)
+	// RotateLedgerKeys makes and binds the next generation of these keys, which from then
+	// on signs beside the one before, or retires the one before. Both are records. What
+	// was begun and interrupted is finished, by this call or by the hub.
+	RotateLedgerKeys(context.Context, *RotateLedgerKeysRequest) (*RotateLedgerKeysResponse, error)
 	// ListCheckpoints returns the history of signed checkpoints, ascending. Public.
 	ListCheckpoints(context.Context, *ListCheckpointsRequest) (*ListCheckpointsResponse, error)
 	// GetHouseholdRecord gives the calling household everything it needs to find
@@ -224,6 +260,12 @@ func (UnimplementedAuditServiceServer) GetReceipt(context.Context, *GetReceiptRe
 }
 func (UnimplementedAuditServiceServer) GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetCheckpoint not implemented")
+}
+func (UnimplementedAuditServiceServer) GetLedgerKeys(context.Context, *GetLedgerKeysRequest) (*GetLedgerKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLedgerKeys not implemented")
+}
+func (UnimplementedAuditServiceServer) RotateLedgerKeys(context.Context, *RotateLedgerKeysRequest) (*RotateLedgerKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateLedgerKeys not implemented")
 }
 func (UnimplementedAuditServiceServer) ListCheckpoints(context.Context, *ListCheckpointsRequest) (*ListCheckpointsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListCheckpoints not implemented")
@@ -314,6 +356,42 @@ func _AuditService_GetCheckpoint_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AuditServiceServer).GetCheckpoint(ctx, req.(*GetCheckpointRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_GetLedgerKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLedgerKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).GetLedgerKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_GetLedgerKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).GetLedgerKeys(ctx, req.(*GetLedgerKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuditService_RotateLedgerKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateLedgerKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuditServiceServer).RotateLedgerKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuditService_RotateLedgerKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuditServiceServer).RotateLedgerKeys(ctx, req.(*RotateLedgerKeysRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -430,6 +508,14 @@ var AuditService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetCheckpoint",
 			Handler:    _AuditService_GetCheckpoint_Handler,
+		},
+		{
+			MethodName: "GetLedgerKeys",
+			Handler:    _AuditService_GetLedgerKeys_Handler,
+		},
+		{
+			MethodName: "RotateLedgerKeys",
+			Handler:    _AuditService_RotateLedgerKeys_Handler,
 		},
 		{
 			MethodName: "ListCheckpoints",
