@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 )
@@ -35,8 +37,8 @@ func keysStatusCommand() *cobra.Command {
 	var hub hubFlags
 	cmd := &cobra.Command{
 		Use:     "status --hub ADDR",
-		Short:   "How the key service is, and how keys and households' key pairs stand",
-		Long:    "Ask a hub how its key service is, and of each key that wraps what is stored which versions open, when it was rotated and\nis due, and how much is wrapped under an older version; of households' key pairs, when they were last renewed, and how many\nare still to be. The exit code is 1 unless the service is ready.",
+		Short:   "How the key service is, and how the keys stand that wrap what is stored, or sign the ledger",
+		Long:    "Ask a hub how its key service is, and of each key that wraps what is stored which versions open, when it was rotated and\nis due, and how much is wrapped under an older version; of households' key pairs, when they were last renewed, and how many\nare still to be; and which generations of keys sign the ledger. Of a hub in several processes, the keyguard and the ledger\neach tell of their own. The exit code is 1 unless the service is ready.",
 		Example: "  wattveil keys status --hub hub.example:7443 --cert operator.pem --key operator.key --ca ca.pem --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -72,8 +74,16 @@ func keysStatusCommand() *cobra.Command {
 			}
 			pairs := pairReportOf(got.GetPairs())
 			text.WriteString(pairs.String())
+			ledgerKeys, err := wattveilv1.NewAuditServiceClient(conn).GetLedgerKeys(cmd.Context(), &wattveilv1.GetLedgerKeysRequest{})
+			if err != nil && status.Code(err) != codes.Unimplemented { // by an earlier hub, or a part of one
+				return fmt.Errorf("asking for the ledger's keys: %w", err)
+			}
+			generations := generationReports(ledgerKeys.GetKeys())
+			for _, g := range generations {
+				fmt.Fprintln(&text, g.words())
+			}
 			if asJSON(cmd) {
-				err = printJSON(cmd, map[string]any{"state": got.GetState(), "keys": reports, "pairs": pairs})
+				err = printJSON(cmd, map[string]any{"state": got.GetState(), "keys": reports, "pairs": pairs, "ledger": generations})
 			} else {
 				_, err = io.WriteString(cmd.OutOrStdout(), text.String())
 			}
@@ -89,34 +99,41 @@ func keysStatusCommand() *cobra.Command {
 
 func keysRotateCommand() *cobra.Command {
 	var hub hubFlags
-	var now, pairs bool
+	var now, pairs, signing bool
 	cmd := &cobra.Command{
-		Use:   "rotate --hub ADDR",
-		Short: "Rotate the keys that wrap what is stored, now",
+		Use:   "rotate --hub ADDR [--pairs | --ledger]",
+		Short: "Rotate the keys that wrap what is stored, or that sign the ledger, now",
 		Long: "Give each key that wraps what is stored a new version and wrap everything anew; the hub destroys the older versions when\n" +
 			"backups have had time to take in what is new, by erasure.retire_after, or at once with --retire-now. A hub does all of it by\n" +
 			"itself when it is due. Nothing stops meanwhile. A rotation that was interrupted is finished, by this command or by the hub.\n" +
 			"Back up the table household_keys in between: older backups of it open nothing any more once the versions are destroyed.\n\n" +
 			"With --pairs, leave those keys alone and give every household a new key pair instead, or go on with a round that was\n" +
-			"interrupted. What is stored opens as it did, what comes is sealed to the new pairs. No hub does that by itself.",
-		Example: "  wattveil keys rotate --hub hub.example:7443 --cert operator.pem --key operator.key --ca ca.pem",
-		Args:    cobra.NoArgs,
+			"interrupted. What is stored opens as it did, what comes is sealed to the new pairs. No hub does that by itself.\n\n" +
+			"With --ledger the keys that sign the ledger rotate instead, and the verifier keys that everybody is to have are printed: a\n" +
+			"next generation signs beside the one before, which the hub retires after ledger.key_overlap, or at once when it is called\n" +
+			"again with --retire-now. Whoever has not taken up the new verifier keys by then verifies nothing new.",
+		Example: "  wattveil keys rotate --hub hub.example:7443 --cert operator.pem --key operator.key --ca ca.pem\n" +
+			"  wattveil keys rotate --ledger --hub hub.example:7443 --cert operator.pem --key operator.key --ca ca.pem",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			conn, err := hub.dial(cmd)
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
+			if signing {
+				return rotateLedgerKeys(cmd, wattveilv1.NewAuditServiceClient(conn), now)
+			}
 			client := wattveilv1.NewRegistryServiceClient(conn)
 			if pairs {
 				return rotatePairs(cmd, client)
 			}
-			status, err := client.GetKeyStatus(cmd.Context(), &wattveilv1.GetKeyStatusRequest{})
+			before, err := client.GetKeyStatus(cmd.Context(), &wattveilv1.GetKeyStatusRequest{})
 			if err != nil {
 				return fmt.Errorf("asking for the keys: %w", err)
 			}
 			stored := map[string]int64{}
-			for _, k := range status.GetKeys() {
+			for _, k := range before.GetKeys() {
 				stored[k.GetName()] = int64(k.GetStored())
 			}
 			stream, err := client.RotateKeys(cmd.Context(), &wattveilv1.RotateKeysRequest{RetireNow: now})
@@ -148,7 +165,7 @@ func keysRotateCommand() *cobra.Command {
 			if asJSON(cmd) {
 				return printJSON(cmd, map[string]any{"versions": versions, "retires_at": retires})
 			}
-			for _, k := range status.GetKeys() {
+			for _, k := range before.GetKeys() {
 				then := "nothing older opens"
 				if at := retires[k.GetName()]; at > 0 {
 					then = "older versions are destroyed at " + time.Unix(at, 0).UTC().Format(time.RFC3339) + ": back up what is wrapped anew before"
@@ -161,9 +178,11 @@ func keysRotateCommand() *cobra.Command {
 		},
 	}
 	hub.add(cmd, "the operator's", "key")
-	cmd.Flags().BoolVar(&now, "retire-now", false, "destroy the older versions at once, before any backup holds what is wrapped anew")
+	cmd.Flags().BoolVar(&now, "retire-now", false, "destroy the older versions at once, before any backup holds what is wrapped anew; with --ledger, retire the older generation")
 	cmd.Flags().BoolVar(&pairs, "pairs", false, "give every household a new key pair")
+	cmd.Flags().BoolVar(&signing, "ledger", false, "rotate the keys that sign the ledger")
 	cmd.MarkFlagsMutuallyExclusive("retire-now", "pairs")
+	cmd.MarkFlagsMutuallyExclusive("ledger", "pairs")
 	return cmd
 }
 

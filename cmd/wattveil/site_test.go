@@ -135,7 +135,9 @@ func (h *hubProcess) listen(stdout io.Reader) {
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		what, value, _ := strings.Cut(lines.Text(), " ")
 		first := said[what] == ""
-		said[what] = value
+		if said[what] = value; h.http != "" && what == "ledger" { // an older generation
+			continue
+		}
 		switch what {
 		case "turned":
 			h.turned <- value

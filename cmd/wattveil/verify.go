@@ -79,6 +79,9 @@ type verdict struct {
 	Index *uint64 `json:"index,omitempty"` // of the record, or of the first bad one; absent if what is wrong is no record
 	What  string  `json:"what,omitempty"`  // what does not hold
 	Kind  string  `json:"kind,omitempty"`
+
+	// NewKeys: the ledger is signed with further keys than those at hand.
+	NewKeys bool `json:"new_keys,omitempty"`
 }
 
 func (v verdict) deliver(cmd *cobra.Command, words string) error {
@@ -122,16 +125,19 @@ func verifyLogCommand() *cobra.Command {
 	var from logFlags
 	var seen []string
 	var history bool
-	var save string
+	var save, keysFile string
 	cmd := &cobra.Command{
 		Use:   "log --key KEY (--url URL | --dir DIR)",
 		Short: "Check every record of a ledger against its tiles and checkpoint",
 		Long: "Check every record of a ledger against its tiles and its signed checkpoint: from a hub's address, or, offline, from a\n" +
 			"directory of its public files. A ledger that was rolled back or rewritten by someone who holds its key shows in\n" +
 			"nothing but what others remember: give checkpoints that were kept from earlier with --seen, or let the published\n" +
-			"history be checked with --history.",
+			"history be checked with --history.\n\n" +
+			"When the ledger changes its keys, the keys at hand vouch for the new ones in a record. --save-keys asks the hub for\n" +
+			"them, checks that record and the ledger, and keeps the new keys together with the old.",
 		Example: "  wattveil verify log --key hub.vkey --url https://hub.example --seen last.checkpoint --save mirror/\n" +
-			"  wattveil verify log --key hub.vkey --dir mirror/ --history",
+			"  wattveil verify log --key hub.vkey --dir mirror/ --history\n" +
+			"  wattveil verify log --key hub.vkey --url https://hub.example --save-keys hub.vkey",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := verifierOf(cmd)
@@ -153,6 +159,22 @@ func verifyLogCommand() *cobra.Command {
 			if src == nil {
 				return fmt.Errorf("say where the ledger is: --url or --dir")
 			}
+			var keys *succession
+			if keysFile != "" {
+				if from.url == "" {
+					return fmt.Errorf("new keys are asked of a hub: say --url")
+				}
+				keys, err = succeed(cmd.Context(), v, from.url)
+				if bad, ok := violated(err); ok {
+					return bad.deliver(cmd, bad.words())
+				}
+				if err != nil {
+					return err
+				}
+				if err := v.Replace(keys.v.Keys()); err != nil { // under v's policy
+					return err
+				}
+			}
 			opt := ledger.VerifyOptions{}
 			for _, file := range seen {
 				note, err := os.ReadFile(file)
@@ -168,13 +190,14 @@ func verifyLogCommand() *cobra.Command {
 				}
 				opt.Seen = append(opt.Seen, notes...)
 			}
-			return verifyLog(cmd, v, src, opt, save)
+			return verifyLog(cmd, v, src, opt, save, keys, keysFile)
 		},
 	}
 	from.add(cmd)
 	cmd.Flags().StringArrayVar(&seen, "seen", nil, "file of a checkpoint kept from earlier, which the ledger must still begin with; may be repeated")
 	cmd.Flags().BoolVar(&history, "history", false, "check every checkpoint of the published history as well")
 	cmd.Flags().StringVar(&save, "save", "", "keep what was verified in this directory, as public files")
+	cmd.Flags().StringVar(&keysFile, "save-keys", "", "ask the hub for newer keys of the ledger, check them, and keep all in this file; it may be that of --key")
 	return cmd
 }
 
@@ -232,17 +255,36 @@ func fetchText(ctx context.Context, url string) (string, error) {
 	return string(b), err
 }
 
-func verifyLog(cmd *cobra.Command, v *ledger.Verifier, src ledger.TileSource, opt ledger.VerifyOptions, save string) error {
+func verifyLog(cmd *cobra.Command, v *ledger.Verifier, src ledger.TileSource, opt ledger.VerifyOptions, save string, keys *succession, keysFile string) error {
 	bar := newProgress(cmd, -1, "records checked")
 	var done uint64
 	opt.Progress = func(n, _ uint64) {
 		bar.add(int(n - done))
 		done = n
 	}
+	leaves := make(map[uint64]ledger.Leaf)
+	if keys != nil {
+		opt.Leaf = func(index uint64, leaf ledger.Leaf) {
+			if _, wanted := keys.bound[index]; wanted {
+				leaves[index] = leaf
+			}
+		}
+	}
 	report, err := ledger.VerifyLog(cmd.Context(), v, src, opt)
 	bar.finish()
+	if err == nil && keys != nil {
+		err = keys.found(leaves)
+	}
 	if bad, ok := violated(err); ok {
-		return bad.deliver(cmd, bad.words())
+		words := bad.words()
+		if errors.Is(err, ledger.ErrCheckpoint) {
+			note, unread := src.Fetch(cmd.Context(), "checkpoint")
+			bad.NewKeys = unread == nil && v.Strange(note)
+		}
+		if bad.NewKeys {
+			words += "\n  " + newKeysWords
+		}
+		return bad.deliver(cmd, words)
 	}
 	if err != nil {
 		return err
@@ -254,8 +296,22 @@ func verifyLog(cmd *cobra.Command, v *ledger.Verifier, src ledger.TileSource, op
 		}
 	}
 	root := hex.EncodeToString(report.Root[:])
-	return verdict{OK: true, Size: report.Size, Root: root}.deliver(cmd, fmt.Sprintf("verified: %d records, root %s", report.Size, root))
+	out := verdict{OK: true, Size: report.Size, Root: root, NewKeys: v.Strange(report.Checkpoint)}
+	words := fmt.Sprintf("verified: %d records, root %s", report.Size, root)
+	switch {
+	case keysFile != "":
+		if err := saveKeys(keysFile, v.Keys()); err != nil {
+			return err
+		}
+		words += fmt.Sprintf("\n  new generations of keys: %d; all keys are in %s", len(keys.bound), keysFile)
+	case out.NewKeys:
+		words += "\n  " + newKeysWords
+	}
+	return out.deliver(cmd, words)
 }
+
+// newKeysWords says what is to be done about keys that are not at hand.
+const newKeysWords = "the ledger is signed with further keys, perhaps because it has changed them: take them up with --save-keys before it signs with them alone"
 
 // fixedCheckpoint is a log as it was under one checkpoint.
 type fixedCheckpoint struct {

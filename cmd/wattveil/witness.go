@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -37,12 +38,14 @@ func witnessCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil)) // here --log is something else
+			texts := make([]string, len(logs))
 			for i, l := range logs {
-				if logs[i], err = keyText(l); err != nil {
+				if texts[i], err = keyText(l); err != nil {
 					return err
 				}
 			}
-			w, err := witness.New(dir, keys, logs)
+			w, err := witness.New(dir, keys, texts)
 			if err != nil {
 				return err
 			}
@@ -57,7 +60,7 @@ func witnessCommand() *cobra.Command {
 			if err := announceWitness(cmd, name, scheme+"://"+l.Addr().String(), keys); err != nil {
 				return errors.Join(err, l.Close())
 			}
-			return serveWitness(cmd.Context(), w, l, cert, key)
+			return serveWitness(cmd.Context(), followKeys(w, logs, texts, log), l, cert, key)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "directory of the witness's keys and memory; it must exist")
@@ -65,7 +68,7 @@ func witnessCommand() *cobra.Command {
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7381", "host:port")
 	cmd.Flags().StringVar(&cert, "cert", "", "PEM certificate, for TLS")
 	cmd.Flags().StringVar(&key, "tls-key", "", "PEM key of the certificate")
-	cmd.Flags().StringArrayVar(&logs, "log", nil, "a ledger's verifier keys, or a file that holds them; may be repeated")
+	cmd.Flags().StringArrayVar(&logs, "log", nil, "a ledger's verifier keys, or a file that holds them and is read again when it changes; may be repeated")
 	for _, f := range []string{"dir", "name", "log"} {
 		if err := cmd.MarkFlagRequired(f); err != nil {
 			panic(err) // the flag was defined a few lines above
@@ -121,8 +124,8 @@ func announceWitness(cmd *cobra.Command, name, url string, keys []ledger.Witness
 	return err
 }
 
-func serveWitness(ctx context.Context, w *witness.Witness, l net.Listener, cert, key string) error {
-	srv := &http.Server{Handler: w.Handler(), ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
+func serveWitness(ctx context.Context, h http.Handler, l net.Listener, cert, key string) error {
+	srv := &http.Server{Handler: h, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
 	served := make(chan error, 1)
 	go func() {
 		if cert != "" {
