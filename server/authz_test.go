@@ -182,6 +182,33 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// Each part opens the doors of its roles and no other: a process that takes readings in
+// has neither pages nor the record's files, and a regulator's certificate ends where its
+// calls are answered.
+func TestRoutesOfParts(t *testing.T) {
+	record := []string{"GET /checkpoint", "GET /checkpoints", "GET /checkpoints/", "GET /tile/"}
+	for roles, want := range map[roleSet][]string{
+		onIngest: nil, onRelease: nil, onAccess: nil, onKeyguard: nil, onIngest | onRelease | onAccess | onKeyguard: nil,
+		onLedger:            append([]string{"GET /regulator", "GET /regulator/", "GET /static/"}, record...),
+		onPortal:            {"/"},
+		onLedger | onPortal: append([]string{"/"}, record...),
+	} {
+		var got []string
+		for _, r := range (&Hub{roles: roles}).routes(nil, nil) {
+			switch r.Pattern {
+			case "/v1/", "GET /openapi.json", "GET /healthz", "GET /readyz":
+			default:
+				got = append(got, r.Pattern)
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", roles, got, want)
+		}
+	}
+}
+
 // What the REST description offers is guarded by the same matrix: a visitor
 // without session is let through exactly where it names the public.
 func TestRESTPassesTheMatrix(t *testing.T) {
