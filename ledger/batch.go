@@ -41,8 +41,14 @@ type draft struct {
 	payload Payload
 }
 
-// record takes a batch through the steps that Sequencer lists, and answers it.
+// record takes a batch through the steps that Sequencer lists, and answers it. Those that
+// want a checkpoint over what others have committed come first: they need no lock.
 func (s *Sequencer[T]) record(ctx context.Context, calls []*call[T]) {
+	covers := slices.DeleteFunc(slices.Clone(calls), func(c *call[T]) bool { return c.fn != nil })
+	if len(covers) > 0 && len(covers) < len(calls) {
+		s.record(ctx, covers)
+		calls = slices.DeleteFunc(calls, func(c *call[T]) bool { return c.fn == nil })
+	}
 	b := &batch[T]{s: s, calls: calls, excluded: make(map[int]error)}
 	if err := s.start(ctx); err != nil {
 		b.fail(fmt.Errorf("%w: %w", ErrNotRecorded, err))
@@ -158,7 +164,7 @@ func (b *batch[T]) requestIDs() []string {
 	ids := make([]string, 0, len(b.calls))
 	seen := make(map[string]bool, len(b.calls))
 	for _, c := range b.calls {
-		if c.fn != nil && !seen[c.requestID] {
+		if !seen[c.requestID] {
 			seen[c.requestID] = true
 			ids = append(ids, c.requestID)
 		}
@@ -173,10 +179,6 @@ func (b *batch[T]) propose(ctx context.Context, tx T, auditable bool) error {
 	size, set := b.edge.size(), false
 	for i, c := range b.calls {
 		r := &b.results[i]
-		if c.fn == nil {
-			*r = covering(c.cover)
-			continue
-		}
 		r.leans = len(b.drafts) > 0
 		if err, ok := b.excluded[i]; ok {
 			r.err = err
@@ -259,7 +261,7 @@ func (b *batch[T]) append(ctx context.Context, tx T, from Head, keys []EnvelopeK
 		b.recorded[entry.RequestID] = entry
 	}
 	for i, c := range b.calls {
-		if b.results[i].err == nil && c.fn != nil {
+		if b.results[i].err == nil {
 			b.results[i].entry = b.recorded[c.requestID]
 		}
 	}
@@ -350,7 +352,6 @@ func (b *batch[T]) resolve(ctx context.Context) error {
 		committed := b.committed(recorded)
 		for i, r := range b.results {
 			switch {
-			case b.calls[i].fn == nil:
 			case r.err == nil:
 				entry, ok := recorded[b.calls[i].requestID]
 				b.results[i] = result{entry: entry}
@@ -364,10 +365,17 @@ func (b *batch[T]) resolve(ctx context.Context) error {
 		b.head, read = head, true
 		return nil
 	})
-	if read {
-		return nil // whatever the end of a transaction that only read
+	if !read {
+		return err
 	}
-	return err
+	// Whatever the end of a transaction that only read. What stands there now is signed
+	// next: it must be made of the leaves that are stored, and go on from what was signed.
+	if b.edge, err = b.s.edge.at(ctx, b.s.tree, b.s.anchor, b.head); err != nil {
+		b.s.judge(err)
+		return err
+	}
+	b.s.edge = b.edge
+	return nil
 }
 
 // committed reports whether the batch's own entries are recorded: then all are.

@@ -163,11 +163,25 @@ func (s *Sequencer[T]) publish(ctx context.Context, head Head) error {
 // publishElsewhere has a committed head signed by another process. What that has
 // signed may cover more, which others have committed meanwhile.
 func (s *Sequencer[T]) publishElsewhere(ctx context.Context, head Head) error {
-	ctx, cancel := context.WithTimeout(ctx, signTimeout)
+	wait := signTimeout
+	if s.away {
+		wait = signAgain
+	}
+	asking, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	note, err := s.opt.Elsewhere.Cover(ctx, head.Size)
-	if err != nil {
-		return fmt.Errorf("having the head signed: %w", err)
+	go func() {
+		select {
+		case <-s.closing: // who is away is not waited for
+			cancel()
+		case <-asking.Done():
+		}
+	}()
+	note, err := s.opt.Elsewhere.Cover(asking, head.Size)
+	if s.away = err != nil; s.away {
+		if refused(err) {
+			return fmt.Errorf("having the head signed: %w", err)
+		}
+		return fmt.Errorf("having the head signed: %v", err) //nolint:errorlint // of who signs: it says nothing of what is recorded here
 	}
 	c, err := readCheckpoint(note)
 	switch {
@@ -177,8 +191,9 @@ func (s *Sequencer[T]) publishElsewhere(ctx context.Context, head Head) error {
 		return ErrOrigin
 	case c.size < head.Size:
 		return fmt.Errorf("%w: a checkpoint of size %d for a head of size %d", ErrCheckpoint, c.size, head.Size)
-	case c.size == head.Size && c.root != head.Root:
-		return fmt.Errorf("signed elsewhere, size %d: %w", c.size, ErrFork)
+	}
+	if err := s.tree.extends(ctx, checkpoint{head.Origin, head.Size, head.Root}, Head{Origin: c.origin, Size: c.size, Root: c.root}); err != nil {
+		return fmt.Errorf("signed elsewhere, size %d: %w", c.size, err)
 	}
 	if s.opt.Witness != nil {
 		if err := s.opt.Witness.Remember(c.size, c.root); err != nil {
@@ -195,6 +210,9 @@ func (s *Sequencer[T]) publishElsewhere(ctx context.Context, head Head) error {
 // signTimeout bounds how long a batch waits for the process that signs: its proposals are
 // recorded, and answered ErrUnsigned then.
 const signTimeout = 10 * time.Second
+
+// signAgain is how long the next batches wait for a process that was away.
+const signAgain = time.Second
 
 // ReadCheckpoint returns size and root of a checkpoint from one's own store. It
 // checks no signature: what comes from elsewhere is for Verifier.Checkpoint.

@@ -127,6 +127,7 @@ type Sequencer[T Tx] struct {
 	started   bool       // the store's checkpoint has been compared with its head
 	published checkpoint // the largest known to be signed and stored
 	note      []byte     // its signed form, nil for none
+	away      bool       // who signs elsewhere did not answer the last time
 	lastTime  int64
 }
 
@@ -188,7 +189,7 @@ func (s *Sequencer[T]) Propose(ctx context.Context, requestID string, fn Propose
 
 // Cover returns a signed checkpoint over at least size leaves, which another process
 // has committed: that one proposes, this one signs. It waits for no lock of the
-// head. What is not committed is ErrUnsigned; other errors are those of Propose.
+// head, unless this process is waiting for it with proposals of its own. What is not committed is ErrUnsigned; other errors are those of Propose.
 func (s *Sequencer[T]) Cover(ctx context.Context, size uint64) (note []byte, err error) {
 	c := newCall[T](ctx)
 	c.cover = size

@@ -54,8 +54,7 @@ func newRemoteNotary(conn grpc.ClientConnInterface, verifier *ledger.Verifier) *
 
 // notaryFaults are the errors that cross the wire by name.
 var notaryFaults = []error{
-	ledger.ErrUnsigned, ledger.ErrNotRecorded, ledger.ErrClosed, ledger.ErrNotCosigned,
-	ledger.ErrRollback, ledger.ErrFork, ledger.ErrCorrupt, store.ErrUnavailable, store.ErrRetry,
+	ledger.ErrUnsigned, ledger.ErrNotCosigned, ledger.ErrRollback, ledger.ErrFork, ledger.ErrCorrupt, store.ErrUnavailable, store.ErrRetry,
 }
 
 // Cover implements ledger.Notary. While nobody answers it waits until ctx ends.

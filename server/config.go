@@ -329,8 +329,8 @@ func (c *Config) validateDoors(roles roleSet) error {
 	if c.HTTP.Cert == "" && c.HTTP.ClientCA != "" {
 		return badConfig("http.client_ca needs cert and key: without TLS there are no client certificates")
 	}
-	if !roles.has(recording) && c.HTTP.ClientCA != "" {
-		return badConfig("http.client_ca: a portal alone cannot vouch for who shows a certificate; callers show it where they are answered")
+	if others := onAccess | onLedger; roles.has(onPortal) && roles&others != others && c.HTTP.ClientCA != "" {
+		return badConfig("http.client_ca: a portal cannot vouch to other parts for who shows a certificate; callers show it where they are answered")
 	}
 	if c.HTTP.Cert == "" && !loopback(c.HTTP.Listen) {
 		return badConfig("http without a certificate must listen on a loopback address")

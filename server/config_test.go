@@ -107,7 +107,7 @@ var configRefusals = []struct{ name, yaml, words string }{
 	{"a portal with a store", portalAlone("store: postgres://h/d"), "a portal alone has neither store nor keys"},
 	{"a portal with keys", portalAlone("keys: {keyring: k}"), "a portal alone has neither store nor keys"},
 	{"a portal with gRPC", portalAlone("grpc: {listen: ':1', cert: a, key: b, client_ca: c}"), "a portal alone answers no gRPC"},
-	{"a portal that vouches", portalAlone("http: {listen: ':1', cert: a, key: b, client_ca: c}"), "http.client_ca: a portal alone cannot vouch"},
+	{"a portal that vouches", portalAlone("http: {listen: ':1', cert: a, key: b, client_ca: c}"), "http.client_ca: a portal cannot vouch"},
 	{"too many committers", with("store: postgres://h/d", "ingest: {committers: 65}"), "ingest: a bound is out of range"},
 	{"less than no committer", with("ingest: {committers: -1}"), "ingest: a bound is out of range"},
 	{"messages that are too small", with("ingest: {max_message_bytes: 1000}"), "ingest: a bound is out of range"},

@@ -70,7 +70,7 @@ func (h *Hub) grpcDoors(s *services) error {
 		healthpb.RegisterHealthServer(srv, h.health)
 		return srv
 	}
-	h.grpc = server(false, grpc.Creds(credentials.NewTLS(tlsConfig)))
+	h.grpc = server(false, grpc.Creds(credentials.NewTLS(tlsConfig)), grpc.UnknownServiceHandler(unknown))
 	s.registerInternal(h.grpc)
 	reflection.Register(h.grpc)
 	h.internal = server(true)
@@ -110,6 +110,10 @@ func (h *Hub) httpDoor(ctx context.Context, whole *api) error {
 	}
 	return nil
 }
+
+// unknown answers a call of a service that this process does not have, after the gate: of
+// one that another part has the caller is told so.
+func unknown(any, grpc.ServerStream) error { return errNoSuchCall }
 
 // maxAnswerBytes bounds an answer: 400 days of quarter hours of a home's points
 // fit many times over.

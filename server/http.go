@@ -100,7 +100,15 @@ func (h *Hub) serveReady(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
-	if h.store == nil { // pages alone: whether they have something to show, they say themselves
+	if h.store == nil { // pages alone: they are ready when the record's part says that it can be trusted
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		_, err := wattveilv1.NewAuditServiceClient(h.peers[onLedger]).GetCheckpoint(ctx, &wattveilv1.GetCheckpointRequest{})
+		if err != nil {
+			out, _ := toStatus(err)
+			writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": reasonOf(status.Convert(out))})
+			return
+		}
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
 		return
 	}

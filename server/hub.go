@@ -223,6 +223,7 @@ func (h *Hub) Serve(ctx context.Context) error {
 // a ledger that can no longer be trusted it does nothing: budget would be spent on a
 // release that cannot be recorded.
 func (h *Hub) Tend(ctx context.Context) error {
+	h.hear(ctx)
 	if err := h.failure(); err != nil {
 		return err
 	}
@@ -253,6 +254,25 @@ func (h *Hub) Tend(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// hear asks the process that signs whether the ledger can still be trusted: it notices
+// first when the store was set back, and the others stop with it.
+func (h *Hub) hear(ctx context.Context) {
+	if h.notary == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, hearTimeout)
+	defer cancel()
+	_, err := h.notary.Cover(ctx, 0)
+	for _, final := range []error{ledger.ErrRollback, ledger.ErrFork, ledger.ErrCorrupt} {
+		if errors.Is(err, final) {
+			h.sequencer.Fail(fmt.Errorf("the part that signs: %w", err))
+		}
+	}
+}
+
+// hearTimeout bounds that question: who is away is no reason to stop.
+const hearTimeout = 2 * time.Second
 
 // Rotate does one step of what is due of the rotation of keys. Serve does so every tick, beside
 // everything else: looking through what is stored takes time. Safe for concurrent use.

@@ -37,7 +37,10 @@ func (g *gate) admit(ctx context.Context, method string) (context.Context, error
 	if err != nil {
 		return nil, err
 	}
-	if rule, known := Matrix[method]; known && !g.roles.has(rule.By) {
+	switch rule, known := Matrix[method]; {
+	case !known:
+		return nil, errNoSuchCall
+	case !g.roles.has(rule.By):
 		return nil, errElsewhere
 	}
 	if !allowed(method, p.Kind) {
@@ -48,6 +51,9 @@ func (g *gate) admit(ctx context.Context, method string) (context.Context, error
 	}
 	return withPrincipal(ctx, p), nil
 }
+
+// errNoSuchCall answers a call that nobody answers: it is denied to everyone.
+var errNoSuchCall = &inputError{codes.Unimplemented, "no_such_call", "there is no such call or service"}
 
 // errElsewhere answers a call that another part of the hub answers.
 var errElsewhere = &inputError{codes.Unimplemented, "served_elsewhere", "another part of this hub answers this call, at another address"}

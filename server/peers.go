@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -15,7 +18,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/wattveil/wattveil/server/store"
 )
 
 // PeersConfig says where the parts of the hub are that run in other processes.
@@ -85,12 +91,12 @@ func dialPeers(c PeersConfig, needed roleSet) (peers, error) {
 		if !needed.has(r.set) {
 			continue
 		}
-		config, err := clientTLS(c, c.address(r.set))
+		config, err := clientTLS(c, c.address(r.set), r.name)
 		if err != nil {
 			p.close()
 			return nil, err
 		}
-		p[r.set], err = grpc.NewClient(c.address(r.set), grpc.WithTransportCredentials(credentials.NewTLS(config)),
+		p[r.set], err = grpc.NewClient(c.address(r.set), grpc.WithTransportCredentials(credentials.NewTLS(config)), grpc.WithNoProxy(),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes)),
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second}, MinConnectTimeout: 5 * time.Second}),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))
@@ -108,9 +114,11 @@ func (p peers) close() {
 	}
 }
 
-// clientTLS returns the configuration of connections to another part. Certificate and
-// authority are read again for every connection: renewed ones need no restart.
-func clientTLS(c PeersConfig, address string) (*tls.Config, error) {
+// clientTLS returns the configuration of connections to the part that a role is, which
+// must show a certificate for the host and of that role: whoever has taken another part
+// does not pass for it. Certificate and authority are read again for every connection:
+// renewed ones need no restart.
+func clientTLS(c PeersConfig, address string, role store.Role) (*tls.Config, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: peers: %w", ErrConfig, err)
@@ -118,14 +126,19 @@ func clientTLS(c PeersConfig, address string) (*tls.Config, error) {
 	if _, err := readPool(c.CA); err != nil {
 		return nil, fmt.Errorf("%w: peers.ca: %w", ErrConfig, err)
 	}
-	if _, err := tls.LoadX509KeyPair(c.Cert, c.Key); err != nil {
+	var inUse atomic.Pointer[tls.Certificate]
+	cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+	if err != nil {
 		return nil, fmt.Errorf("%w: peers.cert: %w", ErrConfig, withoutPath(err))
 	}
+	inUse.Store(&cert)
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, ServerName: host, NextProtos: []string{"h2"},
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
-			return &cert, withoutPath(err)
+			if fresh, err := tls.LoadX509KeyPair(c.Cert, c.Key); err == nil { // half renewed, the one before stays
+				inUse.Store(&fresh)
+			}
+			return inUse.Load(), nil
 		},
 		// Verified below, by the authority as it lies in its file now.
 		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection verifies
@@ -138,8 +151,15 @@ func clientTLS(c PeersConfig, address string) (*tls.Config, error) {
 			for _, cert := range state.PeerCertificates[1:] {
 				between.AddCert(cert)
 			}
-			_, err = state.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: host, Roots: pool, Intermediates: between})
-			return err
+			server := state.PeerCertificates[0]
+			if _, err := server.Verify(x509.VerifyOptions{DNSName: host, Roots: pool, Intermediates: between}); err != nil {
+				return err
+			}
+			want := CertificateURI(roleName, string(role)).String()
+			if !slices.ContainsFunc(server.URIs, func(u *url.URL) bool { return u.String() == want }) {
+				return fmt.Errorf("server: the certificate of another part is not of the role %s", role)
+			}
+			return nil
 		},
 	}, nil
 }
@@ -173,7 +193,7 @@ func (a *api) to(method string) (grpc.ClientConnInterface, error) {
 	}
 	for _, r := range inOrder {
 		if conn := a.peers[r.set]; conn != nil && by.has(r.set) && a.roles.has(onPortal) {
-			return conn, nil
+			return withoutPrincipal{conn}, nil
 		}
 	}
 	return nil, withReason(errElsewhere.code, errElsewhere.reason, errElsewhere.words)
@@ -195,6 +215,27 @@ func (a *api) NewStream(ctx context.Context, desc *grpc.StreamDesc, method strin
 		return nil, err
 	}
 	return conn.NewStream(ctx, desc, method, opts...)
+}
+
+// withoutPrincipal keeps to this process what its HTTP edge tells the in-process server.
+type withoutPrincipal struct{ conn grpc.ClientConnInterface }
+
+func stripPrincipal(ctx context.Context) context.Context {
+	md, ok := metadata.FromOutgoingContext(ctx)
+	if !ok {
+		return ctx
+	}
+	md = md.Copy()
+	md.Delete(internalPrincipal)
+	return metadata.NewOutgoingContext(ctx, md)
+}
+
+func (w withoutPrincipal) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return w.conn.Invoke(stripPrincipal(ctx), method, args, reply, opts...)
+}
+
+func (w withoutPrincipal) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	return w.conn.NewStream(stripPrincipal(ctx), desc, method, opts...)
 }
 
 // errPartAway says that a part of the hub in another process does not answer.

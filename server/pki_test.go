@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/wattveil/wattveil/server/store"
 )
 
 // authority is a throw-away certificate authority.
@@ -58,10 +60,14 @@ func (a *authority) issue(t testing.TB, tmpl *x509.Certificate) (certPEM, keyPEM
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: k})
 }
 
-// serverFiles writes the hub's certificate and the authority's into dir.
-func (a *authority) serverFiles(t testing.TB, dir string) ListenConfig {
+// serverFiles writes the hub's certificate, or that of a part of it, and the authority's
+// into dir.
+func (a *authority) serverFiles(t testing.TB, dir string, roles ...store.Role) ListenConfig {
 	t.Helper()
 	tmpl := template()
+	for _, r := range roles {
+		tmpl.URIs = append(tmpl.URIs, CertificateURI(roleName, string(r)))
+	}
 	tmpl.DNSNames, tmpl.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
 	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	cert, key := a.issue(t, tmpl)

@@ -78,24 +78,30 @@ type refusal struct {
 // contributions sealed for the windows of their days. Refusals are part of the
 // result, per interval and by name.
 func (p *preparer) prepare(ctx context.Context, utility meter.Utility, req *wattveilv1.SubmitRequest) (*prepared, error) {
+	w, err := p.writers.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, err := p.inSlot(ctx, w, utility, req)
+	if errors.Is(err, seal.ErrWriterSpent) {
+		// Without a slot: a new writer waits until it is on record.
+		if w, err = p.writers.replace(ctx, w); err != nil {
+			return nil, err
+		}
+		out, err = p.inSlot(ctx, w, utility, req)
+	}
+	return out, err
+}
+
+// inSlot is prepareWith, as soon as there is a slot.
+func (p *preparer) inSlot(ctx context.Context, w *seal.Writer, utility meter.Utility, req *wattveilv1.SubmitRequest) (*prepared, error) {
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	w, err := p.writers.get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out, err := p.prepareWith(ctx, w, utility, req)
-	if errors.Is(err, seal.ErrWriterSpent) {
-		if w, err = p.writers.replace(ctx, w); err != nil {
-			return nil, err
-		}
-		out, err = p.prepareWith(ctx, w, utility, req)
-	}
-	return out, err
+	return p.prepareWith(ctx, w, utility, req)
 }
 
 func (p *preparer) prepareWith(ctx context.Context, w *seal.Writer, utility meter.Utility, req *wattveilv1.SubmitRequest) (*prepared, error) {

@@ -10,10 +10,12 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/release"
 	"github.com/wattveil/wattveil/privacy/seal"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server/store"
 )
 
 // windowService implements WindowService for a part that takes readings in.
@@ -37,26 +39,25 @@ func (w *windowService) GetWindow(ctx context.Context, req *wattveilv1.GetWindow
 	return &wattveilv1.GetWindowResponse{Window: int32(window), PublicKey: key.Bytes()}, nil
 }
 
-// remoteWindows is windowKeys that asks WindowService of the part that closes days.
-// What it has been told it keeps until that window is due, so that readings of days it
-// knows are taken in while that part is away; what the store refuses it asks again.
-// Safe for concurrent use.
+// remoteWindows is windowKeys that asks WindowService of the part that closes days, and
+// only for the keys of windows: which day enters which follows from the catalogue and the
+// clock. What it has been told it keeps until that window is due, so that readings are
+// taken in while that part is away; what the store refuses it asks again. Safe for
+// concurrent use.
 type remoteWindows struct {
 	windows   wattveilv1.WindowServiceClient
 	catalogue release.Catalogue
 	clock     Clock
 
 	mu    sync.Mutex
-	known map[meter.Day]openWindow // by the day that it takes contributions of
+	known map[meter.Day]openWindow // by their days, of those that are not due
 }
 
+// openWindow is a window's key, or that it takes nothing any more.
 type openWindow struct {
-	day meter.Day
-	key seal.PublicKey
+	key    seal.PublicKey
+	closed bool
 }
-
-// maxWindows bounds what is kept: a catalogue holds no span of more days open.
-const maxWindows = 512
 
 func newRemoteWindows(conn grpc.ClientConnInterface, c release.Catalogue, clock Clock) *remoteWindows {
 	return &remoteWindows{windows: wattveilv1.NewWindowServiceClient(conn), catalogue: c, clock: clock, known: map[meter.Day]openWindow{}}
@@ -65,41 +66,62 @@ func newRemoteWindows(conn grpc.ClientConnInterface, c release.Catalogue, clock 
 // windowTimeout bounds one question.
 const windowTimeout = 20 * time.Second
 
+// windowFaults are the errors that cross the wire by name.
+var windowFaults = []error{
+	errNoWindow, seal.ErrUnavailable, seal.ErrKeyGone, store.ErrUnavailable, store.ErrRetry,
+	ledger.ErrRollback, ledger.ErrFork, ledger.ErrCorrupt, ledger.ErrClosed, context.DeadlineExceeded,
+}
+
 // WindowFor implements windowKeys.
 func (r *remoteWindows) WindowFor(ctx context.Context, day meter.Day) (meter.Day, seal.PublicKey, error) {
-	if w, ok := r.cached(day); ok {
-		return w.day, w.key, nil
+	return r.catalogue.WindowFor(ctx, day, r.clock(), r.own)
+}
+
+// own returns the key of a day's own window.
+func (r *remoteWindows) own(ctx context.Context, day meter.Day) (seal.PublicKey, error) {
+	w, ok := r.cached(day)
+	if !ok {
+		var err error
+		if w, err = r.ask(ctx, day); err != nil {
+			return seal.PublicKey{}, err
+		}
+		r.mu.Lock()
+		r.known[day] = w
+		r.mu.Unlock()
 	}
+	if w.closed {
+		return seal.PublicKey{}, release.ErrWindowClosed
+	}
+	return w.key, nil
+}
+
+func (r *remoteWindows) ask(ctx context.Context, day meter.Day) (openWindow, error) {
 	ctx, cancel := context.WithTimeout(ctx, windowTimeout)
 	defer cancel()
 	resp, err := r.windows.GetWindow(ctx, &wattveilv1.GetWindowRequest{Day: int32(day)})
 	if err != nil {
-		err = partError(err, errNoWindow, seal.ErrUnavailable)
-		if errors.Is(err, errNoWindow) {
-			return 0, seal.PublicKey{}, release.ErrWindowClosed
+		if err = partError(err, windowFaults...); errors.Is(err, errNoWindow) {
+			return openWindow{}, release.ErrWindowClosed // perhaps by a clock that is ahead: asked again
 		}
-		return 0, seal.PublicKey{}, fmt.Errorf("asking for a window: %w", err)
+		return openWindow{}, fmt.Errorf("asking for a window: %w", err)
+	}
+	if meter.Day(resp.GetWindow()) != day { // its own is closed, and a later one takes its place
+		return openWindow{closed: true}, nil
 	}
 	key, err := seal.ParsePublicKey(resp.GetPublicKey())
 	if err != nil {
-		return 0, seal.PublicKey{}, fmt.Errorf("reading window key: %w", err)
+		return openWindow{}, fmt.Errorf("reading window key: %w", err)
 	}
-	w := openWindow{meter.Day(resp.GetWindow()), key}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.known) < maxWindows {
-		r.known[day] = w
-	}
-	return w.day, w.key, nil
+	return openWindow{key: key}, nil
 }
 
-// cached returns what is known of a day, and forgets windows that are due.
+// cached returns what is known of a day's window, and forgets those that are due.
 func (r *remoteWindows) cached(day meter.Day) (openWindow, bool) {
-	due := meter.DayOf(r.clock().Unix() - int64(r.catalogue.Watermark/time.Second))
+	first := r.catalogue.FirstNotDue(r.clock())
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for d, w := range r.known {
-		if w.day < due {
+	for d := range r.known {
+		if d < first {
 			delete(r.known, d)
 		}
 	}
@@ -111,22 +133,18 @@ func (r *remoteWindows) cached(day meter.Day) (openWindow, bool) {
 func (r *remoteWindows) Closed(day meter.Day) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for d, w := range r.known {
-		if w.day == day {
-			delete(r.known, d)
-		}
-	}
+	delete(r.known, day)
 }
 
 // Contributes implements windowKeys.
 func (r *remoteWindows) Contributes(s meter.Series) bool { return r.catalogue.Contributes(s) }
 
-// ahead asks for the windows of today and tomorrow before a reading needs them: a new
-// day then begins without the part that closes days.
+// ahead asks for the windows of all days that are not due, up to tomorrow, before a
+// reading needs them: they are then taken in without the part that closes days.
 func (r *remoteWindows) ahead(ctx context.Context) error {
-	today := meter.DayOf(r.clock().Unix())
-	for _, day := range []meter.Day{today, today.Next()} {
-		if _, _, err := r.WindowFor(ctx, day); err != nil && !errors.Is(err, release.ErrWindowClosed) {
+	now := r.clock()
+	for day := r.catalogue.FirstNotDue(now); day <= meter.DayOf(now.Unix()).Next(); day++ {
+		if _, err := r.own(ctx, day); err != nil && !errors.Is(err, release.ErrWindowClosed) {
 			return err
 		}
 	}

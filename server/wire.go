@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -195,7 +196,16 @@ const notaryPatience = time.Minute
 // askNotary has heads signed by another process, under the keys that a file names, and
 // waits until that answers.
 func (h *Hub) askNotary(ctx context.Context, opt *ledger.Options) error {
+	ctx, cancel := context.WithTimeout(ctx, notaryPatience)
+	defer cancel()
 	vkeys, err := h.cfg.Ledger.readKeys()
+	for errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil { // the process that signs may be starting
+		select {
+		case <-time.After(notaryPatience / 120):
+		case <-ctx.Done():
+		}
+		vkeys, err = h.cfg.Ledger.readKeys()
+	}
 	if err != nil {
 		return err
 	}
@@ -207,8 +217,6 @@ func (h *Hub) askNotary(ctx context.Context, opt *ledger.Options) error {
 	}
 	h.notary = newRemoteNotary(h.peers[onLedger], h.verifier)
 	opt.Elsewhere = h.notary
-	ctx, cancel := context.WithTimeout(ctx, notaryPatience)
-	defer cancel()
 	if _, err := h.notary.Cover(ctx, 0); err != nil {
 		return fmt.Errorf("waiting for the part that signs: %w", err)
 	}
@@ -320,6 +328,9 @@ func (h *Hub) wireIngest(ctx context.Context, d Deps, secrets *secrets, s *servi
 	if h.releases == nil {
 		h.windows = newRemoteWindows(h.peers[onRelease], h.cfg.Catalogue, d.Clock)
 		windows = h.windows
+		if err := h.windows.ahead(ctx); err != nil { // asked again when a reading needs them
+			h.log.LogAttrs(ctx, slog.LevelWarn, "asking for windows", slog.String("cause", err.Error()))
+		}
 	}
 	h.committer = newCommitter(d.Store, h.cfg.Ingest.Committers, d.Log)
 	h.meter = &meterService{

@@ -77,10 +77,13 @@ func (a *authority) issue(t *x509.Certificate) (certPEM, keyPEM []byte, err erro
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: k}), nil
 }
 
-// writeServer writes a server certificate for this machine into dir and returns
-// the listener's configuration.
-func (a *authority) writeServer(dir string) (server.ListenConfig, error) {
+// writeServer writes a server certificate for this machine, of a hub or of a part of one,
+// into dir and returns the listener's configuration.
+func (a *authority) writeServer(dir string, roles ...string) (server.ListenConfig, error) {
 	t := template("localhost")
+	for _, r := range roles {
+		t.URIs = append(t.URIs, server.CertificateURI("role", r))
+	}
 	t.DNSNames, t.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	cert, key, err := a.issue(t)

@@ -84,7 +84,7 @@ func (s *split) path(r store.Role, name string) string { return filepath.Join(s.
 func (s *split) prepare(r store.Role) {
 	s.t.Helper()
 	s.must(os.Mkdir(filepath.Join(s.dir, string(r)), 0o700))
-	_, err := s.ca.writeServer(filepath.Join(s.dir, string(r)))
+	_, err := s.ca.writeServer(filepath.Join(s.dir, string(r)), string(r))
 	s.must(err)
 	s.must(s.ca.writeClient(filepath.Join(s.dir, string(r)), "peer", "role", string(r)))
 	s.must(os.WriteFile(s.path(r, "token"), []byte(s.vault.token), 0o600))

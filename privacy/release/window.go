@@ -56,19 +56,33 @@ func (e *Engine[T]) Window(ctx context.Context, day meter.Day) (seal.PublicKey, 
 // own; once that is closed, the first that is open, as long as some product is not over
 // that the day is part of. The error is ErrWindowClosed where there is none.
 func (e *Engine[T]) WindowFor(ctx context.Context, day meter.Day) (meter.Day, seal.PublicKey, error) {
-	key, err := e.Window(ctx, day)
-	if !errors.Is(err, ErrWindowClosed) {
-		return day, key, err
+	return e.Catalogue.WindowFor(ctx, day, e.Now(), e.Window)
+}
+
+// WindowFor returns what contributions of a day are sealed to at an instant, as
+// [Engine.WindowFor] does; own returns the key of a day's own window, or ErrWindowClosed,
+// and is asked of days alone that are not due.
+func (c Catalogue) WindowFor(ctx context.Context, day meter.Day, now time.Time, own func(context.Context, meter.Day) (seal.PublicKey, error)) (meter.Day, seal.PublicKey, error) {
+	first := c.FirstNotDue(now)
+	if day >= first {
+		key, err := own(ctx, day)
+		if !errors.Is(err, ErrWindowClosed) {
+			return day, key, err
+		}
 	}
-	now := e.Now()
-	next := meter.DayOf(now.Unix() - int64(e.Catalogue.Watermark/time.Second))
-	for next = max(next, day.Next()); e.Catalogue.openFor(day, next) && next <= meter.DayOf(now.Unix()).Next(); next++ {
+	for next := max(first, day.Next()); c.openFor(day, next) && next <= meter.DayOf(now.Unix()).Next(); next++ {
 		// One that another process with a clock ahead of ours has closed is passed over.
-		if key, err = e.Window(ctx, next); !errors.Is(err, ErrWindowClosed) {
+		key, err := own(ctx, next)
+		if !errors.Is(err, ErrWindowClosed) {
 			return next, key, err
 		}
 	}
 	return 0, seal.PublicKey{}, ErrWindowClosed
+}
+
+// FirstNotDue is the first day whose watermark has not passed.
+func (c Catalogue) FirstNotDue(now time.Time) meter.Day {
+	return meter.DayOf(now.Unix() - int64(c.Watermark/time.Second))
 }
 
 // Closed forgets the key of a window: the store has refused what was sealed to it.

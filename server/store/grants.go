@@ -54,8 +54,8 @@ var grants = map[string]privileges{
 	"schema_migrations": {
 		RoleIngest: "SELECT", RoleRelease: "SELECT", RoleAccess: "SELECT", RoleKeyguard: "SELECT", RoleLedger: "SELECT",
 	},
-	"hub_secrets": { // each its own, by rowGrants
-		RoleIngest: "SELECT, INSERT", RoleRelease: "SELECT, INSERT", RoleAccess: "SELECT, INSERT", RoleLedger: "SELECT, INSERT, DELETE",
+	"hub_secrets": { // each its own, by rowGrants; the keyguard wraps all anew, and opens none
+		RoleIngest: "SELECT, INSERT", RoleRelease: "SELECT, INSERT", RoleAccess: "SELECT, INSERT", RoleLedger: "SELECT, INSERT, DELETE", RoleKeyguard: "SELECT, UPDATE (wrapped)",
 	},
 
 	// The register.
@@ -158,10 +158,11 @@ const (
 // table it is all. The conditions are SQL.
 var rowGrants = map[string]privileges{
 	"hub_secrets": {
-		RoleIngest:  `name = 'batch-hash'`,
-		RoleRelease: `name = 'release-signing'`,
-		RoleAccess:  `name = 'letter-codes'`,
-		RoleLedger:  `name IN ('ledger-signing', 'ledger-signing-mldsa')`,
+		RoleKeyguard: `true`,
+		RoleIngest:   `name = 'batch-hash'`,
+		RoleRelease:  `name = 'release-signing'`,
+		RoleAccess:   `name = 'letter-codes'`,
+		RoleLedger:   `name IN ('ledger-signing', 'ledger-signing-mldsa')`,
 	},
 	"tlog_private": {
 		RoleIngest:   `kind = 'admin'`,

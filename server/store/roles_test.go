@@ -419,11 +419,17 @@ func TestKeyguardRole(t *testing.T) {
 		"giving a key away":     executing(`UPDATE household_keys SET household = 'h2'`),
 		"removing a key":        executing(`DELETE FROM household_keys`),
 		"forgetting what spent": executing(`DELETE FROM keyguard_spent`),
-		"reading secrets": func(ctx context.Context, s *store.Store) error {
-			_, err := s.HubSecret(ctx, "ledger-signing")
-			return err
-		},
+		"making a secret":       executing(`INSERT INTO hub_secrets (name, generation, wrapped, created_s) VALUES ('ledger-signing', 9, 'mine', 1)`),
+		"removing a secret":     executing(`DELETE FROM hub_secrets`),
+		"renaming a secret":     executing(`UPDATE hub_secrets SET name = 'batch-hash'`),
 	}.refused(t, s)
+	// It wraps the hub's secrets anew, which the key service alone opens, and not for it.
+	must(t, p.owner.PutHubSecret(ctx, "letter-codes", []byte("wrapped"), 1))
+	secrets, err := s.HubSecrets(ctx, store.WrappedSecret{}, 10)
+	must(t, err)
+	if n, err := s.RewrapHubSecrets(ctx, secrets, [][]byte{[]byte("anew")}); err != nil || n != 1 {
+		t.Errorf("wrapping %d of the hub's secrets anew: %d, %v", len(secrets), n, err)
+	}
 	if err := executing(`UPDATE households SET generation = 3, public_key = 'mine' WHERE id = 'h1'`)(ctx, s); state(err) != "23001" {
 		t.Errorf("replacing a public key without a private half: %v", err)
 	}
