@@ -95,3 +95,11 @@ var Grants = grants
 
 // RowGrants are the rows of tables that roles share.
 var RowGrants = rowGrants
+
+// SpendsWaiting returns how many accesses wait to be spent in the next transaction,
+// and whether one is under way.
+func SpendsWaiting(s *Store) (waiting int, running bool) {
+	s.spends.mu.Lock()
+	defer s.spends.mu.Unlock()
+	return len(s.spends.waiting), s.spends.running
+}

@@ -42,6 +42,7 @@ type Store struct {
 
 	prepared *preparedStatements // of transactions
 	kept     keptReader          // reads the ledger, and what is sealed
+	spends   *spends             // SQLite; nil spends each access by itself
 }
 
 // Open opens the store at url: "sqlite:PATH", or a PostgreSQL URL as lib/pq

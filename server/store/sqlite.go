@@ -73,7 +73,9 @@ func openSQLite(path string, opt Options) (*Store, error) {
 	}
 	reader.SetMaxOpenConns(opt.MaxConns)
 	reader.SetMaxIdleConns(opt.MaxConns)
-	return &Store{dialect: sqliteDialect{}, write: writer, read: reader, relaxed: writer, prepared: newPreparedStatements(writer), kept: newKeptReader(reader, newPreparedStatements(reader))}, nil
+	s := &Store{dialect: sqliteDialect{}, write: writer, read: reader, relaxed: writer, prepared: newPreparedStatements(writer), kept: newKeptReader(reader, newPreparedStatements(reader))}
+	s.spends = &spends{spend: s.spend}
+	return s, nil
 }
 
 // sqliteDSN names the file as a URI, so that no character of the path is taken
