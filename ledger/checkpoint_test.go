@@ -114,6 +114,46 @@ func TestVerifierRefusesCheckpoint(t *testing.T) {
 	}
 }
 
+// A checkpoint that was found good is found good again without its signatures, and
+// nothing else is: neither what differs from it in a byte, nor the same bytes after
+// who handed them in has changed them, nor what a policy demands more of.
+func TestVerifierRemembersCheckpoint(t *testing.T) {
+	signer, verifier, _ := newSigner(t, origin)
+	sign := func(size uint64) []byte {
+		b, err := signer.Sign(t.Context(), ledger.Head{Origin: origin, Size: size, Root: sequence(0x60)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	first, second := sign(7), sign(8)
+	for _, c := range []struct {
+		text []byte
+		size uint64
+	}{{first, 7}, {first, 7}, {second, 8}, {first, 7}, {second, 8}} {
+		if size, root, err := verifier.Checkpoint(c.text); err != nil || size != c.size || root != sequence(0x60) {
+			t.Errorf("size %d, %v, want %d", size, err, c.size)
+		}
+	}
+	for i := range second {
+		second[i] ^= 1
+		if size, _, err := verifier.Checkpoint(second); !errors.Is(err, ledger.ErrCheckpoint) {
+			t.Fatalf("byte %d changed: size %d, %v", i, size, err)
+		}
+		second[i] ^= 1
+	}
+	if _, _, err := verifier.Checkpoint(second); err != nil {
+		t.Error(err)
+	}
+	policy, err := ledger.ParsePolicy([]byte("witness w " + witnessKeys(t, "witness.example/w", 3)[0].VerifierKey() + "\nquorum w\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := verifier.WithPolicy(policy).Checkpoint(second); !errors.Is(err, ledger.ErrNotCosigned) {
+		t.Errorf("without a cosignature: %v, want ErrNotCosigned", err)
+	}
+}
+
 // Nor is what its key did sign, if it is no checkpoint of this log in the one form
 // that there is. It would catch a check that rests on the signature alone: a key
 // may come to sign for a second log, or with other software.

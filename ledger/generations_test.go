@@ -192,3 +192,37 @@ func FuzzVerifierKeys(f *testing.F) {
 		_, _, _ = v.Checkpoint(signed)
 	})
 }
+
+// A checkpoint that was found good is checked anew when the keys change: that it was good
+// is a matter of the keys it was checked with. It would catch an answer from memory for a
+// checkpoint that the new keys have not signed.
+func TestReplacedKeysForgetWhatWasGood(t *testing.T) {
+	signer, old, _ := newSigner(t, origin)
+	seed := sequence(0x70)
+	_, vkeys, err := ledger.NewSigner(origin, seed[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := ledger.NewVerifier(vkeys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	note, err := signer.Sign(t.Context(), ledger.Head{Origin: origin, Size: 3, Root: ledger.Hash{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, _, err := old.Checkpoint(note); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := other.Checkpoint(note); !errors.Is(err, ledger.ErrCheckpoint) {
+		t.Errorf("another log's keys: %v", err)
+	}
+	if err := old.Replace(vkeys); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := old.Checkpoint(note); !errors.Is(err, ledger.ErrCheckpoint) {
+		t.Errorf("after the keys were replaced: %v, want ErrCheckpoint", err)
+	}
+}

@@ -20,6 +20,18 @@ type Verifier struct {
 	origin string
 	keys   *atomic.Pointer[[]generation] // newest first, at least one; shared by WithPolicy
 	policy *Policy                       // or nil
+
+	// last is the checkpoint that was found good last: many proofs in a row are
+	// under one, and its signatures cost most of a check.
+	last atomic.Pointer[checkedNote]
+}
+
+// checkedNote is what Checkpoint made of these bytes under these keys, and would again.
+type checkedNote struct {
+	by     *[]generation
+	signed []byte
+	size   uint64
+	root   Hash
 }
 
 // NewVerifier returns the verifier for a log's public keys, one a line, in the
@@ -72,6 +84,17 @@ func (v *Verifier) Keys() string { return formatGenerations(*v.keys.Load()) }
 // that is believed for its size, and ErrNotCosigned if the policy is not satisfied.
 // Lines by other keys are ignored.
 func (v *Verifier) Checkpoint(signed []byte) (size uint64, root Hash, err error) {
+	keys := v.keys.Load()
+	if last := v.last.Load(); last != nil && last.by == keys && bytes.Equal(last.signed, signed) {
+		return last.size, last.root, nil
+	}
+	if size, root, err = v.checkpoint(signed, *keys); err == nil {
+		v.last.Store(&checkedNote{keys, bytes.Clone(signed), size, root})
+	}
+	return size, root, err
+}
+
+func (v *Verifier) checkpoint(signed []byte, keys []generation) (size uint64, root Hash, err error) {
 	c, err := readCheckpoint(signed)
 	if err != nil {
 		return 0, Hash{}, err
@@ -80,7 +103,7 @@ func (v *Verifier) Checkpoint(signed []byte) (size uint64, root Hash, err error)
 		return 0, Hash{}, fmt.Errorf("%w: of another log", ErrCheckpoint)
 	}
 	var refused error
-	for _, g := range *v.keys.Load() {
+	for _, g := range keys {
 		if c.size > g.until {
 			break
 		}
@@ -125,14 +148,9 @@ func (v *Verifier) Proof(payload []byte, nonce Hash, tlogProof []byte) (Verified
 	return all[0], nil
 }
 
-// Openings checks each opening as Proof does, and all or none are good. What
-// costs most of a check is the signatures of its checkpoint: a checkpoint that
-// follows itself is checked once.
+// Openings checks each opening as Proof does, and all or none are good.
 func (v *Verifier) Openings(openings ...Opening) ([]Verified, error) {
 	all := make([]Verified, len(openings))
-	var checked []byte
-	var size uint64
-	var root Hash
 	for i, o := range openings {
 		var p tlogproof.TLogProof
 		if err := p.Unmarshal(o.Proof); err != nil {
@@ -141,14 +159,10 @@ func (v *Verifier) Openings(openings ...Opening) ([]Verified, error) {
 		if !bytes.Equal(p.Marshal(), o.Proof) {
 			return nil, fmt.Errorf("%w: not in canonical form", ErrProof)
 		}
-		if i == 0 || !bytes.Equal(p.Checkpoint, checked) {
-			var err error
-			if size, root, err = v.Checkpoint(p.Checkpoint); err != nil {
-				return nil, err
-			}
-			checked = p.Checkpoint
+		size, root, err := v.Checkpoint(p.Checkpoint)
+		if err != nil {
+			return nil, err
 		}
-		var err error
 		if all[i], err = o.under(p, size, root); err != nil {
 			return nil, err
 		}

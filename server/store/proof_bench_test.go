@@ -53,7 +53,7 @@ func BenchmarkProof(b *testing.B) {
 				must(b, err)
 				served = append(served, time.Since(began))
 				began = time.Now()
-				if got, err := v.Proof(e.Payload, e.Nonce, proof); err != nil || got.Index != e.Index {
+				if got, err := v.WithPolicy(nil).Proof(e.Payload, e.Nonce, proof); err != nil || got.Index != e.Index {
 					b.Fatal(err)
 				}
 				checked = append(checked, time.Since(began))
