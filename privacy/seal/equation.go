@@ -34,7 +34,7 @@ const coefficientSize = 16
 // holds if all are good, and otherwise by chance alone (Bernstein, Duif, Lange,
 // Schwabe, Yang: High-speed high-security signatures, section 5). Signatures of
 // one writer share the point A. Who knew the coefficients could make wrong
-// signatures that cancel out, so they are drawn here, after the signatures stand.
+// signatures that cancel out, so they are drawn once the signatures stand.
 //
 // crypto/ed25519 checks without the factor 8, which leaves out what B does not
 // generate: eight points of small order. Without it the answer for many would
@@ -51,7 +51,7 @@ func holds(random io.Reader, checks []Check) bool {
 	if _, err := io.ReadFull(random, coefficients); err != nil {
 		return false // crypto/rand never fails
 	}
-	sum := make(sum, 0, 2*len(checks)+1)
+	terms := make(sum, 0, 2*len(checks)+1)
 	writers := make(map[[ed25519.PublicKeySize]byte]*term, 1)
 	var base, z, s, k edwards25519.Scalar
 	var wide [32]byte // a coefficient, little endian
@@ -68,7 +68,7 @@ func holds(random io.Reader, checks []Check) bool {
 		}
 		base.MultiplyAdd(&z, &s, &base)
 
-		r, ok := sum.term(c.signature[:32])
+		r, ok := terms.term(c.signature[:32])
 		if !ok {
 			return false
 		}
@@ -77,7 +77,7 @@ func holds(random io.Reader, checks []Check) bool {
 		name := [ed25519.PublicKeySize]byte(c.signer)
 		a := writers[name]
 		if a == nil {
-			if a, ok = sum.term(c.signer); !ok {
+			if a, ok = terms.term(c.signer); !ok {
 				return false
 			}
 			writers[name] = a
@@ -85,8 +85,8 @@ func holds(random io.Reader, checks []Check) bool {
 		c.challenge(&k)
 		a.scalar.MultiplyAdd(&z, &k, &a.scalar)
 	}
-	sum = append(sum, term{*base.Negate(&base), *edwards25519.NewGeneratorPoint()})
-	return sum.vanishes()
+	terms = append(terms, term{*base.Negate(&base), *edwards25519.NewGeneratorPoint()})
+	return terms.vanishes()
 }
 
 // challenge sets k. The signature has its length.

@@ -27,8 +27,15 @@ func TestSpendTogether(t *testing.T) {
 		index uint64
 		self  bool
 	}{
-		{t.Context(), 1, false}, {t.Context(), 2, false}, {t.Context(), 2, false}, {t.Context(), 3, true}, {t.Context(), 3, true},
-		{t.Context(), 4, false}, {t.Context(), 5, false}, {gone, 6, false}, {t.Context(), math.MaxUint64, false},
+		{t.Context(), 1, false},
+		{t.Context(), 2, false},
+		{t.Context(), 2, false},
+		{t.Context(), 3, true},
+		{t.Context(), 3, true},
+		{t.Context(), 4, false},
+		{t.Context(), 5, false},
+		{gone, 6, false},
+		{t.Context(), math.MaxUint64, false},
 	}
 	errs := make([]chan error, len(calls))
 	spend := func(i int) {
