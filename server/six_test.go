@@ -188,4 +188,3 @@ func (s *six) submit(ctx context.Context, req *wattveilv1.SubmitRequest) (*wattv
 	_ = stream.CloseSend()
 	return stream.Recv()
 }
-
