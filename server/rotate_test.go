@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/rand"
 	"errors"
 	"io"
 	"strings"
@@ -198,6 +199,33 @@ func TestMovingInWhileKeysRotate(t *testing.T) {
 	}
 	if err := w.store.CreateHouseholds(t.Context(), []store.NewHousehold{old}); !errors.Is(err, store.ErrKeyRetired) {
 		t.Errorf("storing what is wrapped under a version that is gone: %v", err)
+	}
+}
+
+// A part that makes its secret while the key of secrets rotates keeps one that opens when
+// the older versions are destroyed. It would catch a part that starts once, on what it has
+// in memory, and never again.
+func TestStartingWhileKeysRotate(t *testing.T) {
+	w := newTown(t, onSQLite(t))
+	w.rotated()
+	hub := w.hub.rotations[1]
+	var once atomic.Bool
+	w.keys.wrapped = func() {
+		if once.CompareAndSwap(false, true) {
+			_, _, err := hub.run(t.Context(), true, func(int, int) {})
+			ok(t, err)
+		}
+	}
+	ok(t, makeSecret(t.Context(), w.store, w.keys, rand.Reader, "late", w.clock.now))
+	oldest, newest, err := w.keys.KeyVersions(t.Context(), hubKey)
+	ok(t, err)
+	if oldest != 2 || newest != 2 {
+		t.Fatalf("versions %d to %d open: nothing was rotated meanwhile", oldest, newest)
+	}
+	wrapped, err := w.store.HubSecret(t.Context(), "late")
+	ok(t, err)
+	if _, err := openSecret(t.Context(), w.keys, "late", wrapped); err != nil {
+		t.Errorf("the secret that was stored: %v", err)
 	}
 }
 

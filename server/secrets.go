@@ -43,7 +43,7 @@ func (h hidden) bytes() []byte { return **h.at }
 // loadSecrets reads the secrets of the roles of a process, making those that do not exist. Of two
 // processes that make one at the same moment the first to store it wins; the
 // other reads it.
-func loadSecrets(ctx context.Context, s *store.Store, keys seal.Wrapper, random io.Reader, clock Clock, roles roleSet) (*secrets, error) {
+func loadSecrets(ctx context.Context, s *store.Store, keys KeyService, random io.Reader, clock Clock, roles roleSet) (*secrets, error) {
 	load := func(name string) ([]byte, error) {
 		secret, err := s.HubSecret(ctx, name)
 		if errors.Is(err, store.ErrNotFound) {
@@ -91,15 +91,29 @@ func openSecret(ctx context.Context, keys seal.Wrapper, name string, wrapped []b
 	return out[0], nil
 }
 
-func makeSecret(ctx context.Context, s *store.Store, keys seal.Wrapper, random io.Reader, name string, clock Clock) error {
+// makeSecret draws a secret and stores it, unless another process is faster.
+func makeSecret(ctx context.Context, s *store.Store, keys KeyService, random io.Reader, name string, clock Clock) error {
 	var fresh [32]byte
+	defer clear(fresh[:])
 	if _, err := io.ReadFull(random, fresh[:]); err != nil {
 		return fmt.Errorf("drawing secret %s: %w", name, err)
 	}
-	wrapped, err := keys.Wrap(ctx, hubKey, []seal.Item{{Context: []byte(name), Data: fresh[:]}})
-	clear(fresh[:])
+	err := putSecret(ctx, s, keys, name, fresh[:], clock().Unix())
+	if errors.Is(err, store.ErrKeyRetired) { // rotated between wrapping and storing: a version lasts for days
+		err = putSecret(ctx, s, keys, name, fresh[:], clock().Unix())
+	}
+	return err
+}
+
+// putSecret wraps a secret and stores it.
+func putSecret(ctx context.Context, s *store.Store, keys KeyService, name string, secret []byte, at int64) error {
+	wrapped, err := keys.Wrap(ctx, hubKey, []seal.Item{{Context: []byte(name), Data: secret}})
 	if err != nil {
 		return fmt.Errorf("wrapping secret %s: %w", name, err)
 	}
-	return s.PutHubSecret(ctx, name, wrapped[0], clock().Unix())
+	version, err := keys.VersionOf(wrapped[0])
+	if err != nil {
+		return fmt.Errorf("wrapping secret %s: %w", name, err)
+	}
+	return s.PutHubSecret(ctx, store.NewSecret{Name: name, Wrapped: wrapped[0], Key: hubKey, KeyVersion: version, CreatedAt: at})
 }

@@ -47,7 +47,7 @@ func TestAccessRole(t *testing.T) {
 			return errors.Join(err, readSessions(ctx, s), s.CloseSession(ctx, [32]byte{9}, 2))
 		}},
 		{"its secret", func() error {
-			return errors.Join(s.PutHubSecret(ctx, "letter-codes", []byte{1}, 1), ignore(s.HubSecret(ctx, "letter-codes")))
+			return errors.Join(s.PutHubSecret(ctx, secret("letter-codes", "wrapped")), ignore(s.HubSecret(ctx, "letter-codes")))
 		}},
 		{"a consent", func() error {
 			return record(ctx, s, ledger.Entry{RequestID: "ask", Kind: ledger.KindConsentRequest, Subject: "h1", Recipient: "r", Payload: accessPayload(t, "h1", 1)}, func(ctx context.Context, tx *store.Tx, _ uint64) error {

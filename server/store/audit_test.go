@@ -314,6 +314,11 @@ func TestLetterReplaced(t *testing.T) {
 	})
 }
 
+// secret is one of the hub's own as a process stores it that has just made it.
+func secret(name, wrapped string) store.NewSecret {
+	return store.NewSecret{Name: name, Wrapped: []byte(wrapped), Key: "hub", KeyVersion: 1, CreatedAt: 1}
+}
+
 // Of two processes that make a secret at once both end up with the first one's.
 func TestHubSecrets(t *testing.T) {
 	onBothOpen(t, func(t *testing.T, s *store.Store) {
@@ -321,10 +326,39 @@ func TestHubSecrets(t *testing.T) {
 		if _, err := s.HubSecret(ctx, "a"); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("a secret that is not there: %v", err)
 		}
-		must(t, s.PutHubSecret(ctx, "a", []byte("first"), 1))
-		must(t, s.PutHubSecret(ctx, "a", []byte("second"), 2))
+		must(t, s.PutHubSecret(ctx, secret("a", "first")))
+		must(t, s.PutHubSecret(ctx, secret("a", "second")))
 		if got, err := s.HubSecret(ctx, "a"); err != nil || string(got) != "first" {
 			t.Errorf("secret %q, %v, want the first", got, err)
+		}
+	})
+}
+
+// A secret that was wrapped before its key was rotated, and comes to be stored after
+// nothing older is taken any more, is refused and not there. It would catch a process that
+// starts during a rotation and whose secret opens for nobody from its end on: the last look
+// for what is old has passed, and the versions before are destroyed.
+func TestHubSecretsUnderRetiredKey(t *testing.T) {
+	onBothOpen(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		for _, key := range []string{"hub", "households"} { // each key counts its own versions
+			do(t, s, func(ctx context.Context, tx *store.Tx) error {
+				return tx.PutRotation(ctx, key, map[string]uint64{"hub": 2, "households": 7}[key], 5)
+			})
+		}
+		must(t, s.PutHubSecret(ctx, secret("early", "old"))) // the next look wraps it anew
+		do(t, s, func(ctx context.Context, tx *store.Tx) error {
+			return errors.Join(tx.BeginRetiring(ctx, "hub", 2, 6), tx.BeginRetiring(ctx, "households", 7, 6))
+		})
+		late := secret("late", "old")
+		if err := s.PutHubSecret(ctx, late); !errors.Is(err, store.ErrKeyRetired) || has(t, s, "late") {
+			t.Errorf("storing a secret under a version that is being destroyed: %v, stored %t", err, has(t, s, "late"))
+		}
+		late.KeyVersion = 2
+		must(t, s.PutHubSecret(ctx, late))
+		must(t, s.PutHubSecret(ctx, late))
+		if !has(t, s, "late") || !has(t, s, "early") {
+			t.Error("a secret under the newest version is not there")
 		}
 	})
 }

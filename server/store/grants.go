@@ -54,8 +54,9 @@ var grants = map[string]privileges{
 	"schema_migrations": {
 		RoleIngest: "SELECT", RoleRelease: "SELECT", RoleAccess: "SELECT", RoleKeyguard: "SELECT", RoleLedger: "SELECT",
 	},
-	"hub_secrets": { // each its own, by rowGrants; the keyguard wraps all anew, and opens none
-		RoleIngest: "SELECT, INSERT", RoleRelease: "SELECT, INSERT", RoleAccess: "SELECT, INSERT", RoleLedger: "SELECT, INSERT, DELETE", RoleKeyguard: "SELECT, UPDATE (wrapped)",
+	"hub_secrets": { // each its own, by rowGrants; one role wraps all of them anew, and opens none
+		RoleIngest: "SELECT, INSERT", RoleRelease: "SELECT, INSERT", RoleAccess: "SELECT, INSERT", RoleLedger: "SELECT, INSERT, DELETE",
+		RoleKeyguard: "SELECT (name, generation, wrapped), UPDATE (wrapped)",
 	},
 
 	// The register.
@@ -81,10 +82,8 @@ var grants = map[string]privileges{
 		RoleAccess:   "SELECT", // after which round it registers whom
 		RoleKeyguard: "SELECT, INSERT",
 	},
-	"key_rotations": {
-		RoleAccess:   "SELECT", // whom it registers must be wrapped under a version that stays
-		RoleKeyguard: "SELECT, INSERT, UPDATE (retiring_s, retired_s)",
-		RoleLedger:   "SELECT", // what wraps the seeds of its keys must be a version that stays
+	"key_rotations": { // what is stored must be wrapped under a version that stays
+		RoleIngest: "SELECT", RoleRelease: "SELECT", RoleAccess: "SELECT", RoleKeyguard: "SELECT, INSERT, UPDATE (retiring_s, retired_s)", RoleLedger: "SELECT",
 	},
 	"occupancies": {
 		RoleIngest:  "SELECT",
@@ -158,10 +157,10 @@ const (
 // table it is all. The conditions are SQL.
 var rowGrants = map[string]privileges{
 	"hub_secrets": {
-		RoleKeyguard: `true`,
 		RoleIngest:   `name = 'batch-hash'`,
 		RoleRelease:  `name = 'release-signing'`,
 		RoleAccess:   `name = 'letter-codes'`,
+		RoleKeyguard: `true`,
 		RoleLedger:   `name IN ('ledger-signing', 'ledger-signing-mldsa')`,
 	},
 	"tlog_private": {

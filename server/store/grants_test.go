@@ -228,7 +228,7 @@ func TestRolesShareTables(t *testing.T) {
 	for _, r := range []store.Role{store.RoleIngest, store.RoleRelease, store.RoleAccess, store.RoleLedger} {
 		s := p.as(t, r)
 		for name, whose := range secrets {
-			err := s.PutHubSecret(t.Context(), name, []byte("wrapped "+name), 1)
+			err := s.PutHubSecret(t.Context(), secret(name, "wrapped "+name))
 			if whose == r {
 				must(t, err)
 			} else if !errors.Is(err, store.ErrPrivilege) {

@@ -10,6 +10,7 @@ import (
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/privacy/keyguard"
 )
 
 // NewHousehold is one home's people who move in.
@@ -55,7 +56,7 @@ func (s *Store) CreateHouseholds(ctx context.Context, hs []NewHousehold) error {
 		if err := tx.mustBeFree(ctx, points, moves); err != nil {
 			return fmt.Errorf("adding households: %w", err)
 		}
-		if err := tx.mustBeWrappedAnew(ctx, oldest); err != nil {
+		if err := tx.mustStay(ctx, keyguard.HouseholdKey, oldest); err != nil {
 			return fmt.Errorf("adding households: %w", err)
 		}
 		put := func(table string, columns []string, n int, row func(i int, v []any)) error {

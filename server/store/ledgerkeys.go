@@ -76,12 +76,10 @@ func (t *Tx) putLedgerKeys(ctx context.Context, k NewLedgerKeys) error {
 	if err := t.lock(ctx, t.sql, lockRegistry); err != nil { // as BeginRetiring does
 		return err
 	}
-	least, err := t.leastVersion(ctx, k.Key)
-	if err != nil {
-		return err
-	}
-	if len(k.Seeds) > 0 && k.KeyVersion < least {
-		return ErrKeyRetired
+	if len(k.Seeds) > 0 {
+		if err := t.mustStay(ctx, k.Key, k.KeyVersion); err != nil {
+			return err
+		}
 	}
 	first, err := execOne(ctx, t.sql, `INSERT INTO ledger_keys (generation, verifier_keys, created_s) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
 		k.Generation, k.VerifierKeys, k.CreatedAt)

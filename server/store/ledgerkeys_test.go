@@ -50,7 +50,7 @@ func TestLedgerKeys(t *testing.T) {
 		}
 		is("at first")
 		for _, name := range names { // the first generation's seeds may be older than its row
-			must(t, s.PutHubSecret(ctx, name, []byte("one"), 1))
+			must(t, s.PutHubSecret(ctx, secret(name, "one")))
 		}
 		must(t, s.PutLedgerKeys(ctx, store.NewLedgerKeys{Generation: 1, VerifierKeys: "K1\nL1", Key: "hub", CreatedAt: 10}))
 		two := store.NewLedgerKeys{Generation: 2, VerifierKeys: "K2\nL2", Seeds: seeds("two"), Key: "hub", KeyVersion: 1, CreatedAt: 20}

@@ -27,7 +27,7 @@ func TestMigrateFreshAndAgain(t *testing.T) {
 	onBoth(t, func(t *testing.T, url func(t *testing.T) string) {
 		at := url(t)
 		s := open(t, at)
-		must(t, s.PutHubSecret(t.Context(), "kept", []byte{1}, 1))
+		must(t, s.PutHubSecret(t.Context(), secret("kept", "wrapped")))
 		must(t, s.Migrate(t.Context()))
 		steps, err := s.Migrations(t.Context())
 		must(t, err)
@@ -192,7 +192,7 @@ func TestSQLiteFile(t *testing.T) {
 		t.Errorf("after opening a missing file: %v, want that it does not exist", err)
 	}
 	s := open(t, "sqlite:"+path)
-	must(t, s.PutHubSecret(t.Context(), "x", []byte{1}, 1))
+	must(t, s.PutHubSecret(t.Context(), secret("x", "wrapped")))
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		info, err := os.Stat(path + suffix)
 		must(t, err)

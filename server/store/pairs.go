@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/privacy/keyguard"
 )
 
 // PairRound is a round in which every living household gets a new key pair. A household is
@@ -85,7 +86,7 @@ func (t *Tx) putPairs(ctx context.Context, round uint64, pairs []Pair) ([]Pair, 
 	for i, p := range pairs {
 		made[p.Household], ids[i], oldest = p, string(p.Household), min(oldest, p.KeyVersion)
 	}
-	if err := t.mustBeWrappedAnew(ctx, oldest); err != nil {
+	if err := t.mustStay(ctx, keyguard.HouseholdKey, oldest); err != nil {
 		return nil, err
 	}
 	// An erasure that is under way is waited for, and one that comes waits for this.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -212,7 +213,7 @@ func TestIngestRole(t *testing.T) {
 	if !known || len(targets["p1"].Occupants) != 1 || len(keys) != 1 {
 		t.Errorf("known %t, %d targets, %d keys", known, len(targets), len(keys))
 	}
-	must(t, s.PutHubSecret(ctx, "batch-hash", []byte{1}, 1))
+	must(t, s.PutHubSecret(ctx, secret("batch-hash", "wrapped")))
 	_, err = s.HubSecret(ctx, "batch-hash")
 	must(t, err)
 
@@ -332,7 +333,7 @@ func TestReleaseRole(t *testing.T) {
 			return errors.Join(s.BeginClosing(ctx, day0+1), s.EndPublishing(ctx, day0+1, &next, []seal.RunningID{set.ID}))
 		}},
 		{"its key", func() error {
-			return errors.Join(s.PutHubSecret(ctx, "release-signing", []byte{1}, 1), ignore(s.HubSecret(ctx, "release-signing")))
+			return errors.Join(s.PutHubSecret(ctx, secret("release-signing", "wrapped")), ignore(s.HubSecret(ctx, "release-signing")))
 		}},
 		{"what is public", func() error {
 			_, _, err := s.Spent(ctx, 2018, day0)
@@ -361,9 +362,10 @@ func TestReleaseRole(t *testing.T) {
 }
 
 // The part that keeps households' keys reads them, the wraps of day keys and who
-// signed those, and writes down what was spent; it rotates what wraps them and gives
-// households new pairs, and records that. It has no readings to open, registers nobody and
-// erases nobody; a public key that it replaces comes with its private half.
+// signed those, and writes down what was spent; it rotates what wraps them and the hub's
+// own secrets, which it cannot open, and gives households new pairs, and records that. It
+// has no readings to open, registers nobody and erases nobody, makes no secret and takes
+// none away; a public key that it replaces comes with its private half.
 func TestKeyguardRole(t *testing.T) {
 	p := newSplitTown(t)
 	s, ctx := p.as(t, store.RoleKeyguard), t.Context()
@@ -392,6 +394,14 @@ func TestKeyguardRole(t *testing.T) {
 	must(t, s.Transact(ctx, func(ctx context.Context, tx *store.Tx) error {
 		return tx.BeginRetiring(ctx, "households", 2, 6)
 	}))
+	for _, name := range []string{"batch-hash", "release-signing", "letter-codes", "ledger-signing", "ledger-signing-mldsa"} {
+		must(t, p.owner.PutHubSecret(ctx, secret(name, "wrapped")))
+	}
+	page, err = s.HubSecrets(ctx, store.WrappedSecret{}, 10)
+	must(t, err)
+	if n, err := s.RewrapHubSecrets(ctx, page, slices.Repeat([][]byte{[]byte("anew")}, len(page))); err != nil || n != 5 {
+		t.Errorf("wrapped %d of the hub's secrets anew: %v", n, err)
+	}
 	must(t, record(ctx, s, ledger.Entry{RequestID: "pairs/1", Kind: ledger.KindAdmin}, func(ctx context.Context, tx *store.Tx, _ uint64) error {
 		return tx.PutPairRound(ctx, store.PairRound{Round: 1, BeganAt: 7})
 	}))
@@ -419,17 +429,12 @@ func TestKeyguardRole(t *testing.T) {
 		"giving a key away":     executing(`UPDATE household_keys SET household = 'h2'`),
 		"removing a key":        executing(`DELETE FROM household_keys`),
 		"forgetting what spent": executing(`DELETE FROM keyguard_spent`),
-		"making a secret":       executing(`INSERT INTO hub_secrets (name, generation, wrapped, created_s) VALUES ('ledger-signing', 9, 'mine', 1)`),
+		"naming a secret anew":  executing(`UPDATE hub_secrets SET name = 'letter-codes' WHERE name = 'ledger-signing'`),
 		"removing a secret":     executing(`DELETE FROM hub_secrets`),
-		"renaming a secret":     executing(`UPDATE hub_secrets SET name = 'batch-hash'`),
+		"making a secret": func(ctx context.Context, s *store.Store) error {
+			return s.PutHubSecret(ctx, secret("ledger-signing", "mine"))
+		},
 	}.refused(t, s)
-	// It wraps the hub's secrets anew, which the key service alone opens, and not for it.
-	must(t, p.owner.PutHubSecret(ctx, "letter-codes", []byte("wrapped"), 1))
-	secrets, err := s.HubSecrets(ctx, store.WrappedSecret{}, 10)
-	must(t, err)
-	if n, err := s.RewrapHubSecrets(ctx, secrets, [][]byte{[]byte("anew")}); err != nil || n != 1 {
-		t.Errorf("wrapping %d of the hub's secrets anew: %d, %v", len(secrets), n, err)
-	}
 	if err := executing(`UPDATE households SET generation = 3, public_key = 'mine' WHERE id = 'h1'`)(ctx, s); state(err) != "23001" {
 		t.Errorf("replacing a public key without a private half: %v", err)
 	}
@@ -464,7 +469,7 @@ func TestLedgerRole(t *testing.T) {
 		}),
 		ignore(s.RegulatorKeys(ctx, 10)), ignore(s.HouseholdEvents(ctx, "h1", 0)), ignore(s.Entries(ctx, 0, 10, 10)), ignore(s.EnvelopeHeads(ctx, 0, 10)),
 		ignore(s.EnvelopeBatch(ctx, 1)), ignore(s.Checkpoints(ctx, 0, 10)), readTagKeys(ctx, s), readConsents(ctx, s), readSessions(ctx, s),
-		s.PutHubSecret(ctx, "ledger-signing", []byte{1}, 1), ignore(s.HubSecret(ctx, "ledger-signing"))))
+		s.PutHubSecret(ctx, secret("ledger-signing", "wrapped")), ignore(s.HubSecret(ctx, "ledger-signing"))))
 	must(t, errors.Join(s.PutLedgerKeys(ctx, store.NewLedgerKeys{Generation: 1, VerifierKeys: "K1", Key: "hub", CreatedAt: 1}),
 		s.PutLedgerKeys(ctx, store.NewLedgerKeys{
 			Generation: 2, VerifierKeys: "K2", Seeds: map[string][]byte{"ledger-signing": {2}}, Key: "hub", KeyVersion: 1, CreatedAt: 2,

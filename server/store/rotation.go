@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/wattveil/wattveil/privacy/keyguard"
 	"github.com/wattveil/wattveil/privacy/seal"
 )
 
@@ -33,9 +32,9 @@ func (t *Tx) PutRotation(ctx context.Context, key string, version uint64, at int
 	return doing("storing a rotation", err)
 }
 
-// BeginRetiring refuses, from its commit on, households whose keys are wrapped under an
-// older version than one of a named key: what is stored by then is all that there will
-// be. ErrNotFound for a version that is not written down.
+// BeginRetiring refuses, from its commit on, secrets that are wrapped under an older
+// version than one of a named key: what is stored by then is all that there will be.
+// ErrNotFound for a version that is not written down.
 func (t *Tx) BeginRetiring(ctx context.Context, key string, version uint64, at int64) error {
 	if err := t.lock(ctx, t.sql, lockRegistry); err != nil {
 		return fmt.Errorf("locking the registry: %w", err)
@@ -51,21 +50,15 @@ func (t *Tx) BeginRetiring(ctx context.Context, key string, version uint64, at i
 // wrapped anew, it is stored.
 var ErrKeyRetired = errors.New("store: wrapped under a version of its key that is being destroyed")
 
-// mustBeWrappedAnew returns nil if households' keys that are wrapped under a version, or a
-// newer one, may be stored: it stays. The caller holds the registry's lock.
-func (t *Tx) mustBeWrappedAnew(ctx context.Context, oldest uint64) error {
-	least, err := t.leastVersion(ctx, keyguard.HouseholdKey)
+// mustStay returns nil if what is wrapped under a version of a named key, or a newer one,
+// may be stored: that version stays. The caller holds the registry's lock.
+func (t *Tx) mustStay(ctx context.Context, key string, oldest uint64) error {
+	var least uint64
+	err := t.sql.QueryRowContext(ctx, `SELECT coalesce(max(version), 0) FROM key_rotations WHERE name = $1 AND retiring_s IS NOT NULL`, key).Scan(&least)
 	if err == nil && oldest < least {
 		err = ErrKeyRetired
 	}
 	return err
-}
-
-// leastVersion returns the oldest version of a named key that what is stored from now on
-// may be wrapped under. The caller holds the registry's lock.
-func (t *Tx) leastVersion(ctx context.Context, key string) (least uint64, err error) {
-	err = t.sql.QueryRowContext(ctx, `SELECT coalesce(max(version), 0) FROM key_rotations WHERE name = $1 AND retiring_s IS NOT NULL`, key).Scan(&least)
-	return least, err
 }
 
 // RetireRotation writes down that all versions of a named key that are older than one are

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 )
 
 // HubSecret returns the newest wrapped form of one of the hub's own secrets, or
@@ -13,14 +14,32 @@ func (s *Store) HubSecret(ctx context.Context, name string) ([]byte, error) {
 	return wrapped, s.reading("a hub secret", err)
 }
 
-// PutHubSecret stores the first generation of a secret, wrapped by the key
-// service. Whoever comes first wins: if there is one, nothing changes, and the
-// caller reads it.
-func (s *Store) PutHubSecret(ctx context.Context, name string, wrapped []byte, createdAt int64) error {
+// NewSecret is one of the hub's own secrets to be stored.
+type NewSecret struct {
+	Name       string
+	Wrapped    []byte
+	Key        string // of the key service, that wraps it
+	KeyVersion uint64 // of that key
+	CreatedAt  int64  // unix seconds
+}
+
+// PutHubSecret stores the first generation of a secret. Whoever comes first wins: if
+// there is one, nothing changes, and the caller reads it. ErrKeyRetired asks for a secret
+// that is wrapped anew: what it is wrapped under opens no more, or soon will not.
+func (s *Store) PutHubSecret(ctx context.Context, n NewSecret) error {
 	return s.Transact(ctx, func(ctx context.Context, tx *Tx) error {
-		_, err := tx.sql.ExecContext(ctx,
-			`INSERT INTO hub_secrets (name, generation, wrapped, created_s) VALUES ($1, 1, $2, $3) ON CONFLICT DO NOTHING`,
-			name, wrapped, createdAt)
-		return doing("storing a hub secret", err)
+		return doing("storing a hub secret", tx.putHubSecret(ctx, n))
 	})
+}
+
+func (t *Tx) putHubSecret(ctx context.Context, n NewSecret) error {
+	if err := t.lock(ctx, t.sql, lockRegistry); err != nil { // as BeginRetiring does
+		return fmt.Errorf("locking the registry: %w", err)
+	}
+	if err := t.mustStay(ctx, n.Key, n.KeyVersion); err != nil {
+		return err
+	}
+	_, err := t.sql.ExecContext(ctx,
+		`INSERT INTO hub_secrets (name, generation, wrapped, created_s) VALUES ($1, 1, $2, $3) ON CONFLICT DO NOTHING`, n.Name, n.Wrapped, n.CreatedAt)
+	return err
 }
