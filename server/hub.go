@@ -112,7 +112,7 @@ func New(ctx context.Context, cfg Config, d Deps) (_ *Hub, err error) {
 	if h.peers, err = dialPeers(cfg.Peers, roles.needed()); err != nil {
 		return nil, err
 	}
-	if err := h.createKeys(ctx, d.Keys); err != nil {
+	if err := roles.keysReady(ctx, d.Keys); err != nil {
 		return nil, err
 	}
 	services, err := h.wire(ctx, d)
@@ -127,23 +127,6 @@ func New(ctx context.Context, cfg Config, d Deps) (_ *Hub, err error) {
 		return nil, err
 	}
 	return h, nil
-}
-
-// createKeys makes the keys of the key service that the roles use.
-func (h *Hub) createKeys(ctx context.Context, keys KeyService) error {
-	var names []string
-	if h.roles.has(wrapping) {
-		names = append(names, hubKey)
-	}
-	if h.roles.has(onAccess | onKeyguard) {
-		names = append(names, keyguard.HouseholdKey)
-	}
-	for _, key := range names {
-		if err := keys.CreateKey(ctx, key); err != nil {
-			return fmt.Errorf("making key %s: %w", key, err)
-		}
-	}
-	return nil
 }
 
 // failure says why the ledger can no longer be trusted; nil while it can.

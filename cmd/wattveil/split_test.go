@@ -87,7 +87,9 @@ func (s *split) prepare(r store.Role) {
 	_, err := s.ca.writeServer(filepath.Join(s.dir, string(r)), string(r))
 	s.must(err)
 	s.must(s.ca.writeClient(filepath.Join(s.dir, string(r)), "peer", "role", string(r)))
-	s.must(os.WriteFile(s.path(r, "token"), []byte(s.vault.token), 0o600))
+	if r != store.RolePortal {
+		s.must(os.WriteFile(s.path(r, "token"), []byte(s.vaultToken(r)), 0o600))
+	}
 }
 
 // configure writes a role's configuration: it calls the parts that it needs where they
@@ -221,6 +223,7 @@ func TestRolesInProcesses(t *testing.T) {
 	}
 	t.Run("wrong door", s.wrongDoor)
 	t.Run("wrong user", s.wrongUser)
+	t.Run("keys rotate", s.keysRotate)
 	t.Run("parts away", func(t *testing.T) { s.partsAway(t, d) })
 }
 
