@@ -91,4 +91,10 @@ func (s *split) keysRotate(t *testing.T) {
 			t.Errorf("rotating at %s: exit code %d: %s", r, code, out)
 		}
 	}
+	// The ledger's own keys are looked at and rotated where it signs; the others follow.
+	for _, args := range [][]string{{"keys", "status"}, {"keys", "rotate", "--ledger"}} {
+		if code, out := at(store.RoleLedger, args...); code != 0 || !strings.Contains(out, "split.test/ledger+") && args[1] == "rotate" {
+			t.Errorf("%v at the ledger: exit code %d: %s", args, code, out)
+		}
+	}
 }
