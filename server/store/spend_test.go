@@ -43,12 +43,18 @@ func TestSpendTogether(t *testing.T) {
 		go func() { errs[i] <- s.SpendAccess(calls[i].ctx, calls[i].index, calls[i].self) }()
 	}
 	do(t, s, func(context.Context, *store.Tx) error { // while it lasts nothing is spent
-		first := make(chan error)
+		first := make(chan error, 1)
 		go func() { first <- s.SpendAccess(gone, 7, true) }()
 		waitFor := func(n int) {
-			for waiting, running := store.SpendsWaiting(s); !running || waiting != n; waiting, running = store.SpendsWaiting(s) {
+			for waiting, running := store.SpendsWaiting(s); waiting != n; waiting, running = store.SpendsWaiting(s) {
+				if !running && waiting < n && n > 0 && len(first) > 0 {
+					t.Fatal("what waits was given up: the machine stood still for longer than a transaction may take")
+				}
 				runtime.Gosched()
 			}
+		}
+		for _, running := store.SpendsWaiting(s); !running; _, running = store.SpendsWaiting(s) {
+			runtime.Gosched()
 		}
 		waitFor(0) // it is taken, and the others wait
 		for i := range calls {
