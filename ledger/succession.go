@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -127,6 +128,51 @@ func (v *Verifier) Succeed(vkeys string, statement []byte, binding Opening) (*Ve
 		return nil, Verified{}, err
 	}
 	return next, got, nil
+}
+
+// Generation is one generation of a log's keys, with what leads to it from the one before:
+// nothing, for the first.
+type Generation struct {
+	VerifierKeys string // one a line
+	Statement    []byte
+	Index        uint64 // of the leaf that binds it
+	Binding      Opening
+}
+
+// Follow is Succeed from the newest generation that v knows to the last of all, which are
+// oldest first, without the cosignatures that v may demand: under them the leaves are
+// looked for in the log. It returns what each leaf has proved, or a *Violation that says
+// which one does not follow.
+func (v *Verifier) Follow(all []Generation) (*Verifier, []Verified, error) {
+	next := len(all) // the first that v does not know
+	for next > 0 && !v.knows(all[next-1].VerifierKeys) {
+		next--
+	}
+	if next == 0 {
+		return nil, nil, &Violation{Index: NoIndex, What: "the log's keys do not follow from the keys at hand", Err: ErrVerifierKey}
+	}
+	newer := v.WithPolicy(nil)
+	var proved []Verified
+	for i := next; i < len(all); i++ {
+		g := all[i]
+		if len(g.Binding.Proof) == 0 {
+			return nil, nil, &Violation{Index: g.Index, What: "it opens to no keys"}
+		}
+		following, at, err := newer.Succeed(g.VerifierKeys, g.Statement, g.Binding)
+		if err == nil && at.Index != g.Index {
+			err = fmt.Errorf("%w: it is of another leaf", ErrProof)
+		}
+		if err != nil {
+			return nil, nil, &Violation{Index: g.Index, What: fmt.Sprintf("it does not bind the keys of generation %d", i+1), Err: err}
+		}
+		newer, proved = following, append(proved, at)
+	}
+	return newer.WithPolicy(v.policy), proved, nil
+}
+
+// knows reports whether a text is one of v's generations.
+func (v *Verifier) knows(vkeys string) bool {
+	return slices.ContainsFunc(*v.keys.Load(), func(g generation) bool { return g.text == vkeys })
 }
 
 // Strange reports whether a checkpoint carries a signature in the log's name by a key

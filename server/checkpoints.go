@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -20,11 +20,12 @@ import (
 type checkpointService struct {
 	wattveilv1.UnimplementedCheckpointServiceServer
 	sequencer *ledger.Sequencer[*store.Tx]
-	// cosigned returns a checkpoint over a leaf that is cosigned as the policy demands.
-	cosigned func(ctx context.Context, index uint64) ([]byte, error)
+	cosigner  *ledger.Cosigner // or nil, without a policy
+	patience  time.Duration    // with witnesses
 }
 
-// Cover signs what is committed.
+// Cover signs what is committed, and waits for witnesses where that is asked: whatever
+// this part itself demands, ErrNotCosigned without them.
 func (c *checkpointService) Cover(ctx context.Context, req *wattveilv1.CoverRequest) (*wattveilv1.CoverResponse, error) {
 	note, err := c.sequencer.Cover(ctx, req.GetSize())
 	if err == nil && req.GetCosigned() {
@@ -34,6 +35,16 @@ func (c *checkpointService) Cover(ctx context.Context, req *wattveilv1.CoverRequ
 		return nil, err
 	}
 	return &wattveilv1.CoverResponse{Checkpoint: note}, nil
+}
+
+// cosigned returns a checkpoint over a leaf that is cosigned as the policy demands.
+func (c *checkpointService) cosigned(ctx context.Context, index uint64) ([]byte, error) {
+	if c.cosigner == nil {
+		return nil, ledger.ErrNotCosigned
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	return c.cosigner.Await(ctx, index)
 }
 
 // remoteNotary is a ledger.Notary that asks CheckpointService of the part that signs.
@@ -107,28 +118,28 @@ func (n *remoteNotary) follow(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("asking for the ledger's keys: %w", partError(err, notaryFaults...))
 	}
-	all := resp.GetKeys().GetGenerations()
-	next := len(all) // the generation after the newest that is known
-	for next > 0 && !strings.Contains(n.verifier.Keys(), all[next-1].GetVerifierKeys()) {
-		next--
-	}
-	if next == 0 {
-		return errStrangeKeys
-	}
-	newer := n.verifier
-	for _, g := range all[next:] {
-		r := g.GetBinding()
-		if len(r.GetNonce()) != len(ledger.Hash{}) {
-			return errStrangeKeys
-		}
-		newer, _, err = newer.Succeed(g.GetVerifierKeys(), []byte(g.GetStatement()), ledger.Opening{Payload: r.GetPayload(), Nonce: ledger.Hash(r.GetNonce()), Proof: []byte(r.GetProof())})
-		if err != nil {
-			return fmt.Errorf("%w: %w", errStrangeKeys, err)
-		}
+	newer, _, err := n.verifier.Follow(KeyGenerations(resp.GetKeys()))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errStrangeKeys, err)
 	}
 	if err := n.verifier.Replace(newer.Keys()); err != nil {
 		return err
 	}
 	n.strange.CompareAndSwap(met, 0)
 	return nil
+}
+
+// KeyGenerations reads the generations of the ledger's keys, oldest first. One whose leaf
+// is no opening has none, which proves nothing.
+func KeyGenerations(keys *wattveilv1.LedgerKeys) []ledger.Generation {
+	var all []ledger.Generation
+	for _, g := range keys.GetGenerations() {
+		r := g.GetBinding()
+		next := ledger.Generation{VerifierKeys: g.GetVerifierKeys(), Statement: []byte(g.GetStatement()), Index: r.GetIndex()}
+		if len(r.GetNonce()) == len(ledger.Hash{}) {
+			next.Binding = ledger.Opening{Payload: r.GetPayload(), Nonce: ledger.Hash(r.GetNonce()), Proof: []byte(r.GetProof())}
+		}
+		all = append(all, next)
+	}
+	return all
 }

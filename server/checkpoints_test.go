@@ -82,6 +82,8 @@ func TestVerifierKeysFile(t *testing.T) {
 	holds("log+1+a\nlog+2+b")
 	ok(t, l.publishKeys("log+3+c\nlog+4+d\nuntil 7\nlog+1+a\nlog+2+b"))
 	holds("log+3+c\nlog+4+d\nuntil 7\nlog+1+a\nlog+2+b")
+	ok(t, l.keepKeys("log+1+a\nlog+2+b")) // a part that does not know of the newer ones yet
+	holds("log+3+c\nlog+4+d\nuntil 7\nlog+1+a\nlog+2+b")
 	for _, foreign := range []string{"log+5+e\nlog+6+f", "log+1+ab"} {
 		if err := l.publishKeys(foreign); !errors.Is(err, ErrConfig) {
 			t.Errorf("%q over another ledger's: %v", foreign, err)
@@ -96,12 +98,16 @@ func TestVerifierKeysFile(t *testing.T) {
 	}
 }
 
-// What is not committed is not signed, and the part that asks is told so by name.
+// What is not committed is not signed, and what nobody cosigns is not said to be; the part
+// that asks is told so by name.
 func TestCoverOverTheWire(t *testing.T) {
 	w := newTown(t, onSQLite(t), servingParts)
 	n := notaryOf(t, w, w.hub.VerifierKey())
 	if _, err := n.Cover(t.Context(), 1<<40); !errors.Is(err, ledger.ErrUnsigned) {
 		t.Errorf("of what is not committed: %v", err)
+	}
+	if _, err := n.cosigned(t.Context(), 0); !errors.Is(err, ledger.ErrNotCosigned) {
+		t.Errorf("cosigned, of a part that has no witnesses: %v, want ErrNotCosigned", err)
 	}
 	_, err := wattveilv1.NewCheckpointServiceClient(w.utility.conn).Cover(t.Context(), &wattveilv1.CoverRequest{Size: 1})
 	refused(t, err, codes.PermissionDenied, "not_for_you")

@@ -140,19 +140,32 @@ func (l LedgerConfig) publishKeys(vkeys string) error {
 	case newest == "" || !slices.Contains(strings.Fields(vkeys), newest):
 		return fmt.Errorf("%w: ledger.verifier_keys holds other keys than this ledger's", ErrConfig)
 	}
-	dir, name := filepath.Split(l.VerifierKeys)
-	f, err := os.CreateTemp(filepath.Clean(dir), name+".new-")
-	if err != nil {
-		return fmt.Errorf("%w: ledger.verifier_keys: %w", ErrConfig, withoutPath(err))
+	return SaveVerifierKeys(l.VerifierKeys, vkeys)
+}
+
+// keepKeys is publishKeys for a process that does not sign: the one that does may have
+// written newer keys into the same file.
+func (l LedgerConfig) keepKeys(vkeys string) error {
+	newest, _, _ := strings.Cut(vkeys, "\n")
+	if there, err := l.readKeys(); err == nil && slices.Contains(strings.Fields(there), newest) {
+		return nil
 	}
-	defer func() { _ = os.Remove(f.Name()) }() // after the rename it is gone
-	_, err = f.WriteString(strings.TrimSpace(vkeys) + "\n")
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()) // they are public
+	return l.publishKeys(vkeys)
+}
+
+// SaveVerifierKeys puts a ledger's public keys into a file, whole at any time. Its errors
+// name no path.
+func SaveVerifierKeys(path, vkeys string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-")
 	if err == nil {
-		err = os.Rename(f.Name(), l.VerifierKeys)
+		defer func() { _ = os.Remove(f.Name()) }() // after the rename it is gone
+		_, err = f.WriteString(strings.TrimSpace(vkeys) + "\n")
+		if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil { // they are public
+			err = os.Rename(f.Name(), path)
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("writing the ledger's public keys: %w", withoutPath(err))
+		return fmt.Errorf("saving verifier keys: %w", withoutPath(err))
 	}
 	return nil
 }

@@ -79,6 +79,30 @@ func TestLateReadingWithoutRelease(t *testing.T) {
 	}
 }
 
+// A hub that never took a reading publishes nothing and spends nothing, in parts as in one
+// process. It would catch a part that begins the schedule by asking ahead.
+func TestPartsWithoutReadingsHaveNoSchedule(t *testing.T) {
+	s := newSix(t)
+	s.settle()
+	owner, err := store.Open(t.Context(), s.owner, store.Options{})
+	ok(t, err)
+	defer owner.Close()
+	for range 2 {
+		for _, r := range sixOrder {
+			ok(t, s.hubs[r].Tend(t.Context()))
+		}
+		s.clock.add(48 * time.Hour)
+	}
+	if day, err := owner.LastWindow(t.Context()); !errors.Is(err, release.ErrNotFound) {
+		t.Errorf("a window of %s, %v; want none", day, err)
+	}
+	_, err = s.submit(t.Context(), &wattveilv1.SubmitRequest{BatchId: "first", Series: []*wattveilv1.Series{series(home, s.clock.now().Add(-time.Hour), 100)}})
+	ok(t, err)
+	if _, err := owner.LastWindow(t.Context()); err != nil {
+		t.Errorf("after the first reading: %v", err)
+	}
+}
+
 // One message with readings of very many closed days: which window takes them follows from
 // the catalogue and the clock. It would catch a question to the part that closes days for
 // each of them.
@@ -309,7 +333,7 @@ func TestAnyRolesTogether(t *testing.T) {
 func TestPassingFaultsStayPassing(t *testing.T) {
 	for name, fault := range map[string]error{"store away": store.ErrUnavailable, "store busy": store.ErrRetry, "deadline": context.DeadlineExceeded, "rolled back": ledger.ErrRollback, "part of it is closing": ledger.ErrClosed} {
 		there, _ := toStatus(fault)
-		r := newRemoteWindows(refusing{there}, release.DefaultCatalogue(), func() time.Time { return morning })
+		r := newRemoteWindows(refusing{there}, release.DefaultCatalogue(), func() time.Time { return morning }, nil)
 		_, _, err := r.WindowFor(t.Context(), meter.DayOf(morning.Unix()))
 		here, _ := toStatus(err)
 		if got, want := status.Code(here), status.Code(there); got != want {

@@ -2,12 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/wattveil/wattveil/ledger"
@@ -87,32 +87,17 @@ var keyFaults = []error{
 	context.DeadlineExceeded, context.Canceled,
 }
 
-// keyErrorFromWire turns a status into the error that it was on the other side. A
-// reason that is not known here is told to nobody but the log.
+// keyErrorFromWire turns a status into the error that it was on the other side, and into
+// seal.ErrUnavailable where nobody answers.
 func keyErrorFromWire(err error) error {
-	s := status.Convert(err)
-	reason := reasonOf(s)
+	reason := reasonOf(status.Convert(err))
 	for _, row := range keyRefusals {
 		if row.reason == reason {
 			return row.core
 		}
 	}
-	for _, core := range keyFaults {
-		out, _ := toStatus(core)
-		if named := status.Convert(out); reasonOf(named) == reason {
-			return core
-		}
+	if err = partError(err, keyFaults...); errors.Is(err, errPartAway) {
+		return seal.ErrUnavailable
 	}
-	if reason == "" {
-		switch s.Code() {
-		case codes.DeadlineExceeded:
-			return context.DeadlineExceeded
-		case codes.Canceled:
-			return context.Canceled
-		case codes.Unavailable:
-			return seal.ErrUnavailable
-		default:
-		}
-	}
-	return fmt.Errorf("server: the keeper of keys says %s, %q", s.Code(), reason)
+	return err
 }

@@ -48,6 +48,8 @@ type remoteWindows struct {
 	windows   wattveilv1.WindowServiceClient
 	catalogue release.Catalogue
 	clock     Clock
+	// last is the last window there is, or release.ErrNotFound before the first reading.
+	last func(ctx context.Context) (meter.Day, error)
 
 	mu    sync.Mutex
 	known map[meter.Day]openWindow // by their days, of those that are not due
@@ -59,8 +61,8 @@ type openWindow struct {
 	closed bool
 }
 
-func newRemoteWindows(conn grpc.ClientConnInterface, c release.Catalogue, clock Clock) *remoteWindows {
-	return &remoteWindows{windows: wattveilv1.NewWindowServiceClient(conn), catalogue: c, clock: clock, known: map[meter.Day]openWindow{}}
+func newRemoteWindows(conn grpc.ClientConnInterface, c release.Catalogue, clock Clock, last func(context.Context) (meter.Day, error)) *remoteWindows {
+	return &remoteWindows{windows: wattveilv1.NewWindowServiceClient(conn), catalogue: c, clock: clock, last: last, known: map[meter.Day]openWindow{}}
 }
 
 // windowTimeout bounds one question.
@@ -140,8 +142,14 @@ func (r *remoteWindows) Closed(day meter.Day) {
 func (r *remoteWindows) Contributes(s meter.Series) bool { return r.catalogue.Contributes(s) }
 
 // ahead asks for the windows of all days that are not due, up to tomorrow, before a
-// reading needs them: they are then taken in without the part that closes days.
+// reading needs them: they are then taken in without the part that closes days. Where
+// there is no window yet it asks for none: the schedule begins with the first reading.
 func (r *remoteWindows) ahead(ctx context.Context) error {
+	if _, err := r.last(ctx); errors.Is(err, release.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
 	now := r.clock()
 	for day := r.catalogue.FirstNotDue(now); day <= meter.DayOf(now.Unix()).Next(); day++ {
 		if _, err := r.own(ctx, day); err != nil && !errors.Is(err, release.ErrWindowClosed) {

@@ -237,7 +237,7 @@ func (h *Hub) followKeys(ctx context.Context) error {
 		}
 		h.stated = vkeys
 	}
-	return h.cfg.Ledger.publishKeys(vkeys)
+	return h.cfg.Ledger.keepKeys(vkeys)
 }
 
 // openWitness opens the file that remembers what was signed, if one is named.
@@ -297,7 +297,7 @@ func (h *Hub) wireLedger(_ context.Context, d Deps, _ *secrets, s *services) err
 	}
 	s.audit = &auditService{store: d.Store, prover: h.prover, sequencer: h.sequencer, mapper: h.mapper, clock: d.Clock, signing: h.signing}
 	if h.apart() {
-		s.checkpoint = &checkpointService{sequencer: h.sequencer, cosigned: h.demanded}
+		s.checkpoint = &checkpointService{sequencer: h.sequencer, cosigner: h.cosigner, patience: h.cfg.Ledger.CosignTimeout}
 	}
 	return nil
 }
@@ -326,7 +326,7 @@ func (h *Hub) wireIngest(ctx context.Context, d Deps, secrets *secrets, s *servi
 	}
 	var windows windowKeys = h.releases
 	if h.releases == nil {
-		h.windows = newRemoteWindows(h.peers[onRelease], h.cfg.Catalogue, d.Clock)
+		h.windows = newRemoteWindows(h.peers[onRelease], h.cfg.Catalogue, d.Clock, d.Store.LastWindow)
 		windows = h.windows
 		if err := h.windows.ahead(ctx); err != nil { // asked again when a reading needs them
 			h.log.LogAttrs(ctx, slog.LevelWarn, "asking for windows", slog.String("cause", err.Error()))

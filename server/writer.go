@@ -111,13 +111,15 @@ func (w *writers) register(ctx context.Context, fresh *seal.Writer) error {
 // somebody looks whether there is something to forget.
 func (w *writers) forget(before meter.Day) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if before <= w.forgotten {
-		return
+	newly := before > w.forgotten
+	if newly {
+		w.forgotten = before
+		w.current.Forget(before)
 	}
-	w.forgotten = before
-	w.current.Forget(before)
-	runtime.GC() // once a day: copies in dead memory go with it, see [seal.ErasesCopies]
+	w.mu.Unlock()
+	if newly {
+		runtime.GC() // once a day: copies in dead memory go with it, see [seal.ErasesCopies]
+	}
 }
 
 // writerDigest binds a writer's id to its public key in the ledger.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/wattveil/wattveil/ledger"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
+	"github.com/wattveil/wattveil/server"
 )
 
 func verifyCommand() *cobra.Command {
@@ -300,7 +301,7 @@ func verifyLog(cmd *cobra.Command, v *ledger.Verifier, src ledger.TileSource, op
 	words := fmt.Sprintf("verified: %d records, root %s", report.Size, root)
 	switch {
 	case keysFile != "":
-		if err := saveKeys(keysFile, v.Keys()); err != nil {
+		if err := server.SaveVerifierKeys(keysFile, v.Keys()); err != nil {
 			return err
 		}
 		words += fmt.Sprintf("\n  new generations of keys: %d; all keys are in %s", len(keys.bound), keysFile)
