@@ -64,6 +64,7 @@ type Hub struct {
 	cosigner  *ledger.Cosigner    // or nil
 	signing   *ledgerRotation
 	notary    *remoteNotary // of a process that records and does not sign
+	following sync.Mutex    // guards stated
 	stated    string        // ledger's keys, that the keyguard has stated it believes
 	mapper    *ledger.Mapper[*store.Tx]
 	mapped    atomic.Int64    // by the hub's clock, unix ns, when a map head was last due

@@ -230,6 +230,8 @@ func (h *Hub) followKeys(ctx context.Context) error {
 	if err := h.notary.follow(ctx); err != nil {
 		return err
 	}
+	h.following.Lock()
+	defer h.following.Unlock()
 	vkeys := h.VerifierKey()
 	if h.roles.has(onKeyguard) && h.stated != vkeys {
 		if err := h.recordKeyPolicy(ctx); err != nil {
