@@ -109,12 +109,14 @@ func TestPartsWithoutReadingsHaveNoSchedule(t *testing.T) {
 func TestManyClosedDaysAskNobody(t *testing.T) {
 	s := newSix(t)
 	s.settle()
+	_, err := s.submit(t.Context(), &wattveilv1.SubmitRequest{BatchId: "today", Series: []*wattveilv1.Series{series(home, morning.Add(-time.Hour), 100)}})
+	ok(t, err) // the schedule begins
 	before := strings.Count(string(s.log.bytes()), "WindowService/GetWindow")
 	var all []*wattveilv1.Series
 	for i := range 390 {
 		all = append(all, series(home, morning.AddDate(0, 0, -395+i).Truncate(time.Hour), 100))
 	}
-	_, err := s.submit(t.Context(), &wattveilv1.SubmitRequest{BatchId: "history", Series: all})
+	_, err = s.submit(t.Context(), &wattveilv1.SubmitRequest{BatchId: "history", Series: all})
 	ok(t, err)
 	if n := strings.Count(string(s.log.bytes()), "WindowService/GetWindow") - before; n > 0 {
 		t.Errorf("%d questions for days that are closed", n)

@@ -79,22 +79,32 @@ func (r *remoteWindows) WindowFor(ctx context.Context, day meter.Day) (meter.Day
 	return r.catalogue.WindowFor(ctx, day, r.clock(), r.own)
 }
 
-// own returns the key of a day's own window.
+// own returns the key of a day's own window. The first question of all begins the
+// schedule: the other windows are then asked for, too.
 func (r *remoteWindows) own(ctx context.Context, day meter.Day) (seal.PublicKey, error) {
 	w, ok := r.cached(day)
 	if !ok {
 		var err error
-		if w, err = r.ask(ctx, day); err != nil {
+		if w, err = r.learn(ctx, day); err != nil {
 			return seal.PublicKey{}, err
 		}
-		r.mu.Lock()
-		r.known[day] = w
-		r.mu.Unlock()
+		_ = r.ahead(ctx) // what fails is asked again when a reading needs it
 	}
 	if w.closed {
 		return seal.PublicKey{}, release.ErrWindowClosed
 	}
 	return w.key, nil
+}
+
+// learn asks for a day's window and keeps the answer.
+func (r *remoteWindows) learn(ctx context.Context, day meter.Day) (openWindow, error) {
+	w, err := r.ask(ctx, day)
+	if err == nil {
+		r.mu.Lock()
+		r.known[day] = w
+		r.mu.Unlock()
+	}
+	return w, err
 }
 
 func (r *remoteWindows) ask(ctx context.Context, day meter.Day) (openWindow, error) {
@@ -152,7 +162,10 @@ func (r *remoteWindows) ahead(ctx context.Context) error {
 	}
 	now := r.clock()
 	for day := r.catalogue.FirstNotDue(now); day <= meter.DayOf(now.Unix()).Next(); day++ {
-		if _, err := r.own(ctx, day); err != nil && !errors.Is(err, release.ErrWindowClosed) {
+		if _, ok := r.cached(day); ok {
+			continue
+		}
+		if _, err := r.learn(ctx, day); err != nil && !errors.Is(err, release.ErrWindowClosed) {
 			return err
 		}
 	}
