@@ -43,24 +43,19 @@ func TestSpendTogether(t *testing.T) {
 		go func() { errs[i] <- s.SpendAccess(calls[i].ctx, calls[i].index, calls[i].self) }()
 	}
 	do(t, s, func(context.Context, *store.Tx) error { // while it lasts nothing is spent
-		first := make(chan error, 1)
-		go func() { first <- s.SpendAccess(gone, 7, true) }()
-		waitFor := func(n int) {
-			for waiting, running := store.SpendsWaiting(s); waiting != n; waiting, running = store.SpendsWaiting(s) {
-				if !running && waiting < n && n > 0 && len(first) > 0 {
-					t.Fatal("what waits was given up: the machine stood still for longer than a transaction may take")
-				}
+		reach := func(waiting int, running bool) {
+			for w, r := store.SpendsWaiting(s); w != waiting || r != running; w, r = store.SpendsWaiting(s) {
 				runtime.Gosched()
 			}
 		}
-		for _, running := store.SpendsWaiting(s); !running; _, running = store.SpendsWaiting(s) {
-			runtime.Gosched()
-		}
-		waitFor(0) // it is taken, and the others wait
+		reach(0, false) // what spent leaf 5 has ended
+		first := make(chan error, 1)
+		go func() { first <- s.SpendAccess(gone, 7, true) }()
+		reach(0, true) // it is taken, and the others wait
 		for i := range calls {
 			spend(i)
 		}
-		waitFor(len(calls))
+		reach(len(calls), true)
 		for i := range calls {
 			select {
 			case err := <-errs[i]:
