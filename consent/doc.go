@@ -12,17 +12,24 @@
 // A recipient asks ([Service.Request]), the household that lives at the usage
 // point decides, and time ends what nobody ends:
 //
-//	                        ┌ narrow ┐
-//	                        ▼        │
-//	requested ── grant ──▶ granted ──┴─ revoke ──▶ revoked
-//	    │  └──── deny ───▶ denied      │
-//	    └──────── expire ────────▶ expired ◀── expire
+//	          ┌ narrow, extend ┐
+//	          ▼                │  suspend ──▶ suspended ── resume ──▶ granted
+//	       granted ────────────┤  revoke ───▶ revoked      (suspended ends as granted does)
+//	          ▲                ├─ expire ───▶ expired
+//	        grant              ├─ terminate ▶ terminated
+//	          │                └─ fulfil ───▶ fulfilled
+//	      requested ── deny ──▶ denied
+//	          ├─────── expire ▶ expired
+//	          └── invalidate ─▶ invalid
 //
 // Each step is one leaf that commits together with the new state. A grant may
 // narrow the [Terms] in any respect and widen them in none; it names the usage
 // points it is for. What is granted may be narrowed again ([Service.Narrow]),
-// any number of times, and never grows: for more, the recipient asks anew. The
-// leaf holds the hash of the terms, word for word.
+// any number of times, and never grows: for more, the recipient asks anew. Only
+// the usage points that a household gets later join a grant that includes them, as it was
+// agreed. Every end and every hold has its [Cause]; all sharing ends the day a household
+// moves out. The leaf holds the hash of the terms, word for word. [Consent.Status] says
+// where a consent stands in the words of EDDIE, CIM and ESPI.
 //
 // # Whose data
 //

@@ -9,16 +9,20 @@ import (
 	"github.com/wattveil/wattveil/meter"
 )
 
-// The stored form of Terms, version 1, all integers big-endian:
+// The stored form of Terms, all integers big-endian:
 //
-//	uint8   version, 1
+//	uint8   version, 2 where there are conditions, otherwise 1
 //	string  purpose code                (string: uint32 length, then the bytes)
 //	string  purpose text
 //	uint32  number of usage points, then as many strings, ascending
 //	uint32  number of registers, then as many times 6 bytes, ascending
 //	uint8   granularity
 //	int64   data from, data until, permission until (unix seconds)
-const termsVersion = 1
+//	uint8   conditions, not 0; of version 2
+const (
+	termsVersion     = 1
+	termsConditional = 2
+)
 
 // ErrEncoding reports bytes that Terms.Encode did not write.
 var ErrEncoding = errors.New("consent: stored terms are malformed")
@@ -28,6 +32,9 @@ var ErrEncoding = errors.New("consent: stored terms are malformed")
 func (t Terms) Encode() []byte {
 	t = t.Normalize()
 	b := []byte{termsVersion}
+	if t.conditions() != 0 {
+		b[0] = termsConditional
+	}
 	b = appendString(b, t.Purpose.Code)
 	b = appendString(b, t.Purpose.Text)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(t.UsagePoints)))
@@ -42,6 +49,9 @@ func (t Terms) Encode() []byte {
 	for _, v := range [...]int64{t.DataFrom, t.DataUntil, t.PermissionUntil} {
 		b = binary.BigEndian.AppendUint64(b, uint64(v))
 	}
+	if c := t.conditions(); c != 0 {
+		b = append(b, byte(c))
+	}
 	return b
 }
 
@@ -54,7 +64,8 @@ func (t Terms) Hash() ledger.Hash { return sha256.Sum256(t.Encode()) }
 // and the terms are not.
 func DecodeTerms(b []byte) (Terms, error) {
 	d := decoder{rest: b}
-	if d.byte() != termsVersion {
+	version := d.byte()
+	if version != termsVersion && version != termsConditional {
 		return Terms{}, ErrEncoding
 	}
 	var t Terms
@@ -70,6 +81,11 @@ func DecodeTerms(b []byte) (Terms, error) {
 	t.DataFrom = d.int64()
 	t.DataUntil = d.int64()
 	t.PermissionUntil = d.int64()
+	if version == termsConditional {
+		c := uint32(d.byte())
+		t.Future, t.Once = c&ledger.ConditionFuture != 0, c&ledger.ConditionOnce != 0
+		d.bad = d.bad || c == 0 || c != t.conditions()
+	}
 	if d.bad || len(d.rest) > 0 {
 		return Terms{}, ErrEncoding
 	}

@@ -9,13 +9,13 @@ import (
 
 var (
 	// errDue ends a proposal that met a consent whose time is up.
-	errDue = errors.New("consent: due to expire")
-	// errNotDue ends a proposal to expire what is not, or no longer, due.
-	errNotDue = errors.New("consent: not due to expire")
+	errDue = errors.New("consent: due to end")
+	// errNotDue ends a proposal to end what is not, or no longer, due.
+	errNotDue = errors.New("consent: not due to end")
 )
 
-// ExpireDue writes the end of every consent and request whose time is up, a leaf
-// each, and returns how many it wrote. It may run at any time, in any number of
+// ExpireDue writes the end of every consent and request whose time is up, as
+// [Consent.Deadline] has it, a leaf each, and returns how many it wrote. It may run at any time, in any number of
 // processes; one that is interrupted leaves the rest to the next.
 func (s *Service[T]) ExpireDue(ctx context.Context) (int, error) {
 	for n := 0; ; n++ {
@@ -61,10 +61,11 @@ func end[T Tx](ctx context.Context, l Ledger[T], key string, find func(ctx conte
 		if !c.due(now) {
 			return ledger.Payload{}, errNotDue
 		}
-		if c, err = c.step(ledger.KindConsentExpire, now); err != nil {
+		kind, by := c.ending()
+		if c, err = c.step(kind, now, by); err != nil {
 			return ledger.Payload{}, err
 		}
-		return c.payload(ledger.KindConsentExpire, at), tx.PutConsent(ctx, c)
+		return c.payload(kind, at), tx.PutConsent(ctx, c)
 	})
 	return err
 }

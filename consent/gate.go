@@ -34,7 +34,9 @@ const (
 	ReasonRangeFuture  Reason = "range_in_future"         // begins after now
 	ReasonNotConsented Reason = "not_consented"           // no such consent that was ever granted to this recipient
 	ReasonRevoked      Reason = "revoked"                 // the household took it back
-	ReasonExpired      Reason = "expired"                 // the permission has ended
+	ReasonExpired      Reason = "expired"                 // the permission has ended by time
+	ReasonEnded        Reason = "ended"                   // it was for one reading, or somebody else than the household ended it, or it has moved out
+	ReasonSuspended    Reason = "suspended"               // on hold
 	ReasonPurpose      Reason = "purpose_not_granted"     // asked for another purpose
 	ReasonUsagePoint   Reason = "usage_point_not_granted" // asked for another usage point
 	ReasonRegister     Reason = "register_not_granted"    // asked for another register
@@ -89,7 +91,8 @@ func NewGate[T Tx](l Ledger[T], now func() time.Time) *Gate[T] {
 // The permit's scopes are the asked range cut to the times the household lived
 // at each usage point; the leaf names the asked range, and the whole UTC days
 // (to which keys are cut) that the scopes touch. A consent whose time is up is
-// expired with a leaf of its own before the leaf of the refusal. A crash between
+// ended with a leaf of its own before the leaf of the refusal, and one that includes
+// future usage points extended to new ones before that of the access. A crash between
 // any two steps leaves leaves without an opening, never the reverse.
 //
 // A leaf about a consent that was never granted to the recipient names no
@@ -110,8 +113,13 @@ func (g *Gate[T]) Admit(ctx context.Context, a Access) (Permit, error) {
 	}
 	ctx = ledger.WithAhead(ctx, Ahead{Consent: a.Consent, From: a.From, Until: min(a.Until, meter.DayOf(g.now().Unix()).End())})
 	rec, err := propose(ctx, g.ledger, key, decide)
-	if errors.Is(err, errDue) {
-		if err := expire(ctx, g.ledger, a.Consent); err != nil {
+	for n := 0; n < 2 && (errors.Is(err, errDue) || errors.Is(err, errGrown)); n++ { // one leaf before this one, or two
+		if errors.Is(err, errDue) {
+			err = expire(ctx, g.ledger, a.Consent)
+		} else {
+			err = extend(ctx, g.ledger, a)
+		}
+		if err != nil {
 			return Permit{}, err
 		}
 		rec, err = propose(ctx, g.ledger, key, decide)
@@ -193,7 +201,8 @@ func (d decision) permit(rec record, now time.Time) Permit {
 }
 
 // decide makes every check, in an order in which an earlier reason never tells
-// what a later one would hide. Its only error besides the store's is errDue.
+// what a later one would hide. Its only errors besides the store's are errDue and
+// errGrown.
 func (a Access) decide(ctx context.Context, tx Tx, at ledger.Position) (decision, error) {
 	now := seconds(at)
 	d := decision{payload: a.question(at)}
@@ -230,6 +239,13 @@ func (a Access) decide(ctx context.Context, tx Tx, at ledger.Position) (decision
 	d.household, d.granularity = c.Household, c.Terms.Granularity
 	d.payload.Subject = string(c.Household)
 	d.payload.Terms = c.Terms.Hash()
+	occupancies, err := tx.Occupancies(ctx, c.Household)
+	if err != nil {
+		return decision{}, err
+	}
+	if c.grown(occupancies, now) {
+		return decision{}, errGrown
+	}
 	points, registers := a.UsagePoints, a.Registers
 	if len(points) == 0 {
 		points = c.Terms.UsagePoints
@@ -240,8 +256,12 @@ func (a Access) decide(ctx context.Context, tx Tx, at ledger.Position) (decision
 	switch {
 	case c.State == Revoked:
 		return refuse(ReasonRevoked)
-	case c.State != Granted:
+	case c.State == Suspended:
+		return refuse(ReasonSuspended)
+	case c.State == Expired:
 		return refuse(ReasonExpired)
+	case c.State != Granted:
+		return refuse(ReasonEnded)
 	case a.Purpose != c.Terms.Purpose.Code:
 		return refuse(ReasonPurpose)
 	case !subset(points, c.Terms.UsagePoints):
@@ -252,10 +272,6 @@ func (a Access) decide(ctx context.Context, tx Tx, at ledger.Position) (decision
 		return refuse(ReasonRange)
 	}
 
-	occupancies, err := tx.Occupancies(ctx, c.Household)
-	if err != nil {
-		return decision{}, err
-	}
 	today := meter.DayOf(now)
 	d.scopes = cut(occupancies, points, registers, a.From, min(a.Until, today.End()))
 	if len(d.scopes) == 0 {
@@ -265,6 +281,12 @@ func (a Access) decide(ctx context.Context, tx Tx, at ledger.Position) (decision
 	d.payload.PurposeText = c.Terms.Purpose.hash()
 	d.payload.Granularity = c.Terms.Granularity.String()
 	d.payload.PermissionUntil = c.Terms.PermissionUntil
+	if c.Terms.Once && c.FirstReadAt == 0 {
+		c.FirstReadAt = now
+		if err := tx.PutConsent(ctx, c); err != nil {
+			return decision{}, err
+		}
+	}
 	return d.nameKeys(ctx, tx, registers)
 }
 

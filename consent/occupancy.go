@@ -82,6 +82,19 @@ func occupied(occupancies []Occupancy, from, until int64) []meter.UsagePoint {
 	return sortedPoints(points)
 }
 
+// vacated returns from when on the household lives nowhere any more, as far as is
+// known: the end of its last occupancy; 0 if one has no end.
+func vacated(occupancies []Occupancy) int64 {
+	var last int64
+	for _, o := range occupancies {
+		if o.Until == 0 {
+			return 0
+		}
+		last = max(last, o.Until)
+	}
+	return last
+}
+
 // hull returns the shortest range that holds all scopes.
 func hull(scopes []Scope) (from, until int64) {
 	from, until = scopes[0].From, scopes[0].Until

@@ -82,7 +82,8 @@ func requestKey(parts ...string) string {
 func seconds(at ledger.Position) int64 { return at.Time / 1e6 }
 
 // payload returns the leaf's content for a step in the life of c. Its Terms
-// field commits to every word of the terms.
+// field commits to every word of the terms; its Reason is the cause of an end or a
+// hold.
 func (c Consent) payload(kind ledger.Kind, at ledger.Position) ledger.Payload {
 	return ledger.Payload{
 		Kind:            kind,
@@ -99,6 +100,8 @@ func (c Consent) payload(kind ledger.Kind, at ledger.Position) ledger.Payload {
 		Until:           c.Terms.DataUntil,
 		PermissionUntil: c.Terms.PermissionUntil,
 		Terms:           c.Terms.Hash(),
+		Conditions:      c.Terms.conditions(),
+		Reason:          string(c.Cause),
 	}
 }
 

@@ -64,11 +64,14 @@ func (s *Service[T]) Request(ctx context.Context, requestID string, r Recipient,
 	if len(terms.UsagePoints) > 0 && !slices.Contains(terms.UsagePoints, up) {
 		return "", fmt.Errorf("%w: usage points leave out the one that is asked about", ErrTerms)
 	}
+	if terms.Future && len(terms.UsagePoints) > 0 {
+		return "", fmt.Errorf("%w: usage points are named though future ones are included", ErrTerms)
+	}
 	id, err := newID(s.random)
 	if err != nil {
 		return "", err
 	}
-	asked := Consent{ID: id, Recipient: r, Terms: terms}
+	asked := Consent{ID: id, Recipient: r, Asked: terms, Terms: terms}
 	rec, err := propose(ctx, s.ledger, requestKey("request", string(r), requestID), func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error) {
 		return asked.request(ctx, tx, up, at)
 	})
@@ -97,7 +100,14 @@ func (c Consent) request(ctx context.Context, tx Tx, up meter.UsagePoint, at led
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return ledger.Payload{}, err
 	}
-	if c, err = c.step(ledger.KindConsentRequest, now); err != nil {
+	if c.Household != "" {
+		occupancies, err := tx.Occupancies(ctx, c.Household)
+		if err != nil {
+			return ledger.Payload{}, err
+		}
+		c.VacatedAt = vacated(occupancies)
+	}
+	if c, err = c.step(ledger.KindConsentRequest, now, ""); err != nil {
 		return ledger.Payload{}, err
 	}
 	p := c.payload(ledger.KindConsentRequest, at)
@@ -140,15 +150,18 @@ func (c Consent) agree(ctx context.Context, tx Tx, narrowed *Terms, now int64) (
 	if err != nil {
 		return Consent{}, err
 	}
+	c.VacatedAt = vacated(occupancies)
 	// A point moved into later is not in a grant made today: the household has
 	// not seen it in the text it agrees to.
-	occupancies = slices.DeleteFunc(slices.Clone(occupancies), func(o Occupancy) bool { return o.From > now })
-	theirs := occupied(occupancies, c.Terms.DataFrom, c.Terms.DataUntil)
-	if len(c.Terms.UsagePoints) > 0 {
+	theirs := c.Terms.theirs(occupancies, now)
+	if len(c.Terms.UsagePoints) > 0 && !c.Terms.Future {
 		theirs = slices.DeleteFunc(theirs, func(p meter.UsagePoint) bool { return !slices.Contains(c.Terms.UsagePoints, p) })
 	}
-	if len(theirs) == 0 {
+	switch {
+	case len(theirs) == 0:
 		return Consent{}, ErrNothingToGrant
+	case c.Terms.Future && len(c.Terms.UsagePoints) > 0 && !slices.Equal(c.Terms.UsagePoints, theirs):
+		return Consent{}, fmt.Errorf("%w: usage points are left out though future ones are included", ErrTerms)
 	}
 	c.Terms.UsagePoints = theirs
 	return c, c.Terms.Validate()
@@ -210,6 +223,8 @@ func (c Consent) narrow(to Terms, now int64) (Consent, error) {
 		return Consent{}, ErrSameTerms
 	case to.PermissionUntil <= now:
 		return Consent{}, fmt.Errorf("%w: end of permission is past", ErrTerms)
+	case to.Future && !slices.Equal(to.UsagePoints, c.Terms.UsagePoints):
+		return Consent{}, fmt.Errorf("%w: usage points are left out though future ones are included", ErrTerms)
 	}
 	c.Terms = to
 	return c, nil
@@ -217,18 +232,33 @@ func (c Consent) narrow(to Terms, now int64) (Consent, error) {
 
 func unchanged[T Tx](_ context.Context, _ T, c Consent, _ int64) (Consent, error) { return c, nil }
 
-// decide is one step that a household takes. A consent whose time is up is
-// expired instead, with its own leaf, and the step refused.
+// decide is one step that a household takes.
 func (s *Service[T]) decide(ctx context.Context, kind ledger.Kind, requestID string, h Household, id ID,
 	change func(ctx context.Context, tx T, c Consent, now int64) (Consent, error),
 ) (Consent, ledger.Receipt, error) {
-	if !identifier(requestID) || !identifier(string(h)) || !identifier(string(id)) {
+	return s.take(ctx, step{kind, ByHousehold, string(h), requestID, id, func(c Consent) bool { return c.Household == h }}, change)
+}
+
+// step is one that somebody takes, in the life of one consent.
+type step struct {
+	kind      ledger.Kind
+	by        Cause
+	who       string // takes it
+	requestID string
+	id        ID
+	may       func(Consent) bool // whether the consent is of those that the taker can see
+}
+
+// take takes a step. A consent whose time is up is ended instead, with its own leaf,
+// and the step refused.
+func (s *Service[T]) take(ctx context.Context, by step, change func(ctx context.Context, tx T, c Consent, now int64) (Consent, error)) (Consent, ledger.Receipt, error) {
+	if !identifier(by.requestID) || !identifier(by.who) || !identifier(string(by.id)) {
 		return Consent{}, ledger.Receipt{}, ErrIdentifier
 	}
 	var decided Consent
-	key := requestKey(string(kind), string(h), requestID)
+	key := requestKey(string(by.kind), by.who, by.requestID)
 	rec, err := propose(ctx, s.ledger, key, func(ctx context.Context, tx T, at ledger.Position) (ledger.Payload, error) {
-		c, err := owned(ctx, tx, h, id)
+		c, err := by.find(ctx, tx)
 		if err != nil {
 			return ledger.Payload{}, err
 		}
@@ -236,46 +266,41 @@ func (s *Service[T]) decide(ctx context.Context, kind ledger.Kind, requestID str
 		if c.due(now) {
 			return ledger.Payload{}, errDue
 		}
-		if c, err = c.step(kind, now); err != nil {
+		if c, err = c.step(by.kind, now, by.by); err != nil {
 			return ledger.Payload{}, err
 		}
 		if c, err = change(ctx, tx, c, now); err != nil {
 			return ledger.Payload{}, err
 		}
 		decided = c
-		return c.payload(kind, at), tx.PutConsent(ctx, c)
+		return c.payload(by.kind, at), tx.PutConsent(ctx, c)
 	})
 	switch {
 	case errors.Is(err, errDue):
-		if err := expire(ctx, s.ledger, id); err != nil {
+		if err := expire(ctx, s.ledger, by.id); err != nil {
 			return Consent{}, ledger.Receipt{}, err
 		}
 		return Consent{}, ledger.Receipt{}, ErrTransition
 	case err != nil:
 		return Consent{}, ledger.Receipt{}, err
-	case rec.payload.Consent != string(id):
+	case rec.payload.Consent != string(by.id):
 		return Consent{}, ledger.Receipt{}, ErrReplayed
-	case !rec.fresh:
-		if decided, err = s.current(ctx, h, id); err != nil {
+	case !rec.fresh: // the consent as it stands
+		err = view(ctx, s.ledger, func(ctx context.Context, tx T) (err error) {
+			decided, err = by.find(ctx, tx)
+			return err
+		})
+		if err != nil {
 			return Consent{}, ledger.Receipt{}, err
 		}
 	}
 	return decided, rec.receipt, nil
 }
 
-// current returns the consent as it stands.
-func (s *Service[T]) current(ctx context.Context, h Household, id ID) (c Consent, err error) {
-	err = view(ctx, s.ledger, func(ctx context.Context, tx T) error {
-		c, err = owned(ctx, tx, h, id)
-		return err
-	})
-	return c, err
-}
-
-// owned returns the household's consent; another's is as absent as none.
-func owned(ctx context.Context, tx Tx, h Household, id ID) (Consent, error) {
-	c, err := tx.Consent(ctx, id)
-	if err == nil && c.Household != h {
+// find returns the consent; another's is as absent as none.
+func (by step) find(ctx context.Context, tx Tx) (Consent, error) {
+	c, err := tx.Consent(ctx, by.id)
+	if err == nil && !by.may(c) {
 		return Consent{}, ErrNotFound
 	}
 	return c, err

@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
 )
 
@@ -44,6 +45,13 @@ type Terms struct {
 	DataFrom        int64 // earliest interval start covered: how much history
 	DataUntil       int64 // first interval start no longer covered
 	PermissionUntil int64 // from this instant on nothing may be read any more
+
+	// Future includes the usage points that the household comes to have while the
+	// consent is granted. Then the consent is for all of its points.
+	Future bool
+	// Once is for one reading: what may be read is read within ledger.OnceWindow of
+	// the first access, and the consent is fulfilled then.
+	Once bool
 }
 
 // Errors of terms. Validate wraps ErrTerms with the field that is wrong.
@@ -89,8 +97,9 @@ func (t Terms) Validate() error {
 
 // NarrowerThan reports whether t allows nothing that asked does not: the same
 // purpose and text, no more usage points or registers, no finer granularity, no
-// longer data range and no later end. Equal terms are narrower than each other.
-// Empty usage points of asked stand for all. Both must be valid.
+// longer data range and no later end, future points only if they were asked for,
+// and one reading if one was. Equal terms are narrower than each other. Empty usage
+// points of asked stand for all. Both must be valid.
 func (t Terms) NarrowerThan(asked Terms) bool {
 	return t.Purpose == asked.Purpose &&
 		(len(asked.UsagePoints) == 0 || len(t.UsagePoints) > 0 && subset(t.UsagePoints, asked.UsagePoints)) &&
@@ -98,7 +107,20 @@ func (t Terms) NarrowerThan(asked Terms) bool {
 		t.Granularity >= asked.Granularity &&
 		t.DataFrom >= asked.DataFrom &&
 		t.DataUntil <= asked.DataUntil &&
-		t.PermissionUntil <= asked.PermissionUntil
+		t.PermissionUntil <= asked.PermissionUntil &&
+		(!t.Future || asked.Future) && (t.Once || !asked.Once)
+}
+
+// conditions are Future and Once as leaves and stored terms have them.
+func (t Terms) conditions() uint32 {
+	var c uint32
+	if t.Future {
+		c |= ledger.ConditionFuture
+	}
+	if t.Once {
+		c |= ledger.ConditionOnce
+	}
+	return c
 }
 
 func purposeCode(s string) bool {

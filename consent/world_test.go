@@ -189,16 +189,20 @@ func (w *world) lastLeaf() ledger.Payload {
 	return all[len(all)-1]
 }
 
-// state reads a consent's state as the store holds it.
-func (w *world) state(id consent.ID) (s consent.State) {
+// consent reads a consent as the store holds it.
+func (w *world) consent(id consent.ID) (c consent.Consent) {
 	w.Helper()
-	err := w.ledger.Transact(w.Context(), func(ctx context.Context, tx *consenttest.Tx) error {
-		c, err := tx.Consent(ctx, id)
-		s = c.State
+	err := w.ledger.Transact(w.Context(), func(ctx context.Context, tx *consenttest.Tx) (err error) {
+		c, err = tx.Consent(ctx, id)
 		return err
 	})
 	if err != nil {
-		w.Fatalf("reading the state: %v", err)
+		w.Fatalf("reading the consent: %v", err)
 	}
-	return s
+	return c
+}
+
+func (w *world) state(id consent.ID) consent.State {
+	w.Helper()
+	return w.consent(id).State
 }

@@ -62,6 +62,7 @@ const (
 	AuditNoGrant       AuditCode = "access_without_grant"
 	AuditRevoked       AuditCode = "access_after_revocation"
 	AuditExpired       AuditCode = "access_after_end"
+	AuditSuspended     AuditCode = "access_while_suspended"
 	AuditWider         AuditCode = "access_wider_than_granted"
 	AuditReleasedTwice AuditCode = "released_twice"
 	AuditUnpaid        AuditCode = "release_unpaid" // no budget was spent on record before it
@@ -318,7 +319,8 @@ func (a *audit) decided(index uint64, p Payload) {
 		a.report.Kinds[p.Kind]++
 	}
 	switch p.Kind {
-	case KindConsentRequest, KindConsentGrant, KindConsentDeny, KindConsentNarrow, KindConsentRevoke, KindConsentExpire:
+	case KindConsentRequest, KindConsentGrant, KindConsentDeny, KindConsentNarrow, KindConsentRevoke, KindConsentExpire,
+		KindConsentExtend, KindConsentSuspend, KindConsentResume, KindConsentTerminate, KindConsentFulfil, KindConsentInvalidate:
 		a.consent(index, p)
 	case KindAccess:
 		a.access(index, p)

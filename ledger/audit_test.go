@@ -243,6 +243,14 @@ func TestAuditOfDecisions(t *testing.T) {
 	more.Until = 10_000
 	wide := agreed("a", ledger.KindConsentNarrow)
 	wide.UsagePoints = append(slices.Clone(wide.UsagePoints), "a-3")
+	suspended := append(slices.Clone(granted), agreed("a", ledger.KindConsentSuspend))
+	extended := agreed("a", ledger.KindConsentExtend)
+	extended.UsagePoints = append(slices.Clone(extended.UsagePoints), "a-3")
+	once := slices.Clone(granted)
+	for i := range once {
+		once[i].Conditions = ledger.ConditionOnce
+	}
+	often := agreed("a", ledger.KindConsentGrant)
 	short := []ledger.Payload{agreed("a", ledger.KindConsentRequest), agreed("a", ledger.KindConsentGrant)}
 	for i := range short {
 		short[i].PermissionUntil = 1_767_225_600
@@ -260,6 +268,13 @@ func TestAuditOfDecisions(t *testing.T) {
 		"revoked":                 {revoked, reads("a"), ledger.AuditRevoked},
 		"ended":                   {short, reads("a"), ledger.AuditExpired},
 		"expired":                 {append(slices.Clone(granted), agreed("a", ledger.KindConsentExpire)), reads("a"), ledger.AuditExpired},
+		"ended by another":        {append(slices.Clone(granted), agreed("a", ledger.KindConsentTerminate)), reads("a"), ledger.AuditExpired},
+		"fulfilled":               {append(slices.Clone(granted), agreed("a", ledger.KindConsentFulfil)), reads("a"), ledger.AuditExpired},
+		"taken back":              {append(slices.Clone(granted[:1]), agreed("a", ledger.KindConsentInvalidate)), agreed("a", ledger.KindConsentGrant), ledger.AuditConsent},
+		"on hold":                 {suspended, reads("a"), ledger.AuditSuspended},
+		"narrowed on hold":        {suspended, agreed("a", ledger.KindConsentNarrow), ledger.AuditConsent},
+		"extended unasked":        {granted, extended, ledger.AuditConsent},
+		"once became often":       {once[:1], often, ledger.AuditConsent},
 		"another purpose":         {granted, wider(func(p *ledger.Payload) { p.Purpose = "sale" }), ledger.AuditWider},
 		"another usage point":     {granted, wider(func(p *ledger.Payload) { p.UsagePoints = []string{"b-1"} }), ledger.AuditWider},
 		"another register":        {granted, wider(func(p *ledger.Payload) { p.Registers = append(p.Registers, "1-0:2.29.0*255") }), ledger.AuditWider},
@@ -285,8 +300,21 @@ func TestAuditOfDecisions(t *testing.T) {
 		r := w.audit(w.toRegulator(), ledger.AuditOptions{YearlyCapNano: 100})
 		has(t, name, r, c.code, uint64(len(c.before)))
 	}
+	// A hold that ended, a usage point that came to who includes such, and the first of
+	// one reading are as they should be.
+	life := []ledger.Payload{agreed("a", ledger.KindConsentRequest), agreed("a", ledger.KindConsentGrant), extended}
+	for i := range life {
+		life[i].Conditions = ledger.ConditionFuture | ledger.ConditionOnce
+	}
+	read := reads("a")
+	read.UsagePoints = extended.UsagePoints
+	w := newTown(t, "a", "b")
+	w.record(append(life, agreed("a", ledger.KindConsentSuspend), agreed("a", ledger.KindConsentResume), read, agreed("a", ledger.KindConsentFulfil))...)
+	if r := w.audit(w.toRegulator(), ledger.AuditOptions{}); len(r.Findings) > 0 {
+		t.Errorf("a long life: %+v", r.Findings)
+	}
 	// A payment is counted once, with its release or without.
-	w := newTown(t)
+	w = newTown(t)
 	w.record(paid(20454, 40), paid(20454, 40), released(20454, 40), paid(20455, 20), released(20455, 20))
 	if r := w.audit(w.toRegulator(), ledger.AuditOptions{YearlyCapNano: 100}); len(r.Findings) > 0 || r.RhoNano[2026] != 100 {
 		t.Errorf("a payment for nothing, and two releases: %d nano-rho, %+v", r.RhoNano[2026], r.Findings)

@@ -6,16 +6,24 @@ import "slices"
 type auditConsent struct {
 	state   Kind // the newest leaf of its life
 	granted bool
-	terms   Payload // of the newest grant or narrowing
+	terms   Payload // of the newest leaf that states what holds
 	asked   Payload
+	read    int64 // unix µs, first read; 0 while it was not
 }
 
 // consentLife says what may follow what. The empty kind is before the request.
 var consentLife = map[Kind][]Kind{
 	"":                 {KindConsentRequest},
-	KindConsentRequest: {KindConsentGrant, KindConsentDeny, KindConsentExpire},
-	KindConsentGrant:   {KindConsentNarrow, KindConsentRevoke, KindConsentExpire},
-	KindConsentNarrow:  {KindConsentNarrow, KindConsentRevoke, KindConsentExpire},
+	KindConsentRequest: {KindConsentGrant, KindConsentDeny, KindConsentExpire, KindConsentInvalidate},
+	KindConsentGrant:   whileGranted,
+	KindConsentNarrow:  whileGranted,
+	KindConsentExtend:  whileGranted,
+	KindConsentResume:  whileGranted,
+	KindConsentSuspend: {KindConsentResume, KindConsentRevoke, KindConsentExpire, KindConsentTerminate, KindConsentFulfil},
+}
+
+var whileGranted = []Kind{
+	KindConsentNarrow, KindConsentExtend, KindConsentRevoke, KindConsentExpire, KindConsentSuspend, KindConsentTerminate, KindConsentFulfil,
 }
 
 // consent takes in a step in the life of a consent.
@@ -30,14 +38,15 @@ func (a *audit) consent(index uint64, p Payload) {
 		a.find(index, AuditConsent, "more was granted than asked")
 	case p.Kind == KindConsentNarrow && !(within(p, c.terms) && subset(p.UsagePoints, c.terms.UsagePoints)):
 		a.find(index, AuditConsent, "a grant was widened")
+	case p.Kind == KindConsentExtend && !(within(p, c.terms) && c.terms.Conditions&ConditionFuture != 0):
+		a.find(index, AuditConsent, "usage points joined a grant that does not include future ones")
 	}
 	c.state = p.Kind
-	switch p.Kind {
-	case KindConsentRequest:
+	switch {
+	case p.Kind == KindConsentRequest:
 		c.asked = p
-	case KindConsentGrant, KindConsentNarrow:
+	case p.Kind.Agrees():
 		c.granted, c.terms = true, p
-	default:
 	}
 	a.consents[p.Consent] = c
 }
@@ -51,7 +60,8 @@ var granularities = []string{"interval", "hour", "day", "month"}
 func within(p, whole Payload) bool {
 	return p.Purpose == whole.Purpose && subset(p.Registers, whole.Registers) &&
 		p.From >= whole.From && p.Until <= whole.Until && p.PermissionUntil <= whole.PermissionUntil &&
-		slices.Index(granularities, p.Granularity) >= slices.Index(granularities, whole.Granularity)
+		slices.Index(granularities, p.Granularity) >= slices.Index(granularities, whole.Granularity) &&
+		p.Conditions&ConditionFuture <= whole.Conditions&ConditionFuture && p.Conditions&ConditionOnce >= whole.Conditions&ConditionOnce
 }
 
 func subset(part, whole []string) bool {
@@ -79,11 +89,19 @@ func (a *audit) access(index uint64, p Payload) {
 		a.find(index, AuditNoGrant, "no consent of its household to its recipient was granted before it")
 	case c.state == KindConsentRevoke:
 		a.find(index, AuditRevoked, "its consent was revoked before it")
-	case c.state == KindConsentExpire || p.Time >= t.PermissionUntil*1e6:
+	case c.state == KindConsentSuspend:
+		a.find(index, AuditSuspended, "its consent was on hold")
+	case consentLife[c.state] == nil || p.Time >= t.PermissionUntil*1e6:
 		a.find(index, AuditExpired, "its consent had ended")
+	case t.Conditions&ConditionOnce != 0 && c.read != 0 && p.Time >= c.read+OnceWindow*1e6:
+		a.find(index, AuditExpired, "its consent was for one reading, which had been")
 	case p.Purpose != t.Purpose || p.Granularity != t.Granularity || p.Terms != t.Terms ||
 		!subset(p.UsagePoints, t.UsagePoints) || !subset(p.Registers, t.Registers) || p.From < t.From || p.Until > t.Until:
 		a.find(index, AuditWider, "it reaches beyond the terms that were granted")
+	}
+	if c.granted && c.read == 0 {
+		c.read = p.Time
+		a.consents[p.Consent] = c
 	}
 }
 

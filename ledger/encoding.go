@@ -20,10 +20,10 @@ import (
 //
 // The version is the lowest that has the payload's kind and every field that is
 // present, so that a payload which version 1 can express has the bytes it always
-// had. Version 2 adds fields 30 to 33, version 4 fields 34 and 35; versionOfKind
+// had. Version 2 adds fields 30 to 33, version 4 fields 34 and 35, version 5 field 36; versionOfKind
 // names the kinds that came later. An element of field 30 is index(8) | recipient's
 // number(8) | recipient. Field 35 is absent where it would repeat field 23.
-const maxPayloadVersion = 4
+const maxPayloadVersion = 5
 
 // payloadFields numbers the fields. A number is never reused.
 var payloadFields = []struct {
@@ -66,19 +66,26 @@ var payloadFields = []struct {
 	{33, false, func(p *Payload) any { return &p.MapUntil }},
 	{firstFieldOfVersion4, false, func(p *Payload) any { return &p.Days }},
 	{35, false, func(p *Payload) any { return &p.DayRhoNano }},
+	{firstFieldOfVersion5, false, func(p *Payload) any { return &p.Conditions }},
 }
 
 const (
 	firstFieldOfVersion2 = 30
 	firstFieldOfVersion4 = 34
+	firstFieldOfVersion5 = 36
 )
 
 // versionOfKind names the kinds that came after version 1.
-var versionOfKind = map[Kind]byte{KindRekey: 2, KindBudgetSpend: 3}
+var versionOfKind = map[Kind]byte{
+	KindRekey: 2, KindBudgetSpend: 3,
+	KindConsentExtend: 5, KindConsentSuspend: 5, KindConsentResume: 5, KindConsentTerminate: 5, KindConsentFulfil: 5, KindConsentInvalidate: 5,
+}
 
 // version returns the lowest version that has the kind and the field.
 func version(k Kind, lastField byte) byte {
 	switch v := max(1, versionOfKind[k]); {
+	case lastField >= firstFieldOfVersion5:
+		return max(5, v)
 	case lastField >= firstFieldOfVersion4:
 		return max(4, v)
 	case lastField >= firstFieldOfVersion2:

@@ -73,6 +73,12 @@ func samplePayloads() map[string]ledger.Payload {
 	full2.Erased, full2.MapKeys, full2.MapSize, full2.MapUntil = []ledger.Erased{{}, {Index: 1 << 63, Recipient: "r", RecipientSeq: 7}}, []ledger.Hash{sequence(7), {}}, 1<<40, 9
 	full4 := full2
 	full4.Days, full4.DayRhoNano = 1<<31|5, 1<<63
+	full5 := full4
+	full5.Conditions = ledger.ConditionOnce
+	ended := decided
+	ended.Reason = "operator"
+	future := asked
+	future.Conditions = ledger.ConditionFuture
 	week := ledger.Payload{Kind: ledger.KindBudgetSpend, Time: at, Product: "week", Day: 20453, Days: 0b111111, RhoNano: 20_000_000}
 	votes := ledger.Payload{
 		Kind: ledger.KindRelease, Time: at, Product: "votes", Day: 20453, Days: 0b1001111, Nodes: 37,
@@ -109,6 +115,16 @@ func samplePayloads() map[string]ledger.Payload {
 		"every-field-4":  full4,
 		"budget.spend-4": week,
 		"release-4":      votes,
+
+		// Version 5.
+		"every-field-5":      full5,
+		"consent.grant-5":    of(future, ledger.KindConsentGrant),
+		"consent.extend":     of(future, ledger.KindConsentExtend),
+		"consent.suspend":    of(ended, ledger.KindConsentSuspend),
+		"consent.resume":     of(decided, ledger.KindConsentResume),
+		"consent.terminate":  of(ended, ledger.KindConsentTerminate),
+		"consent.fulfil":     of(decided, ledger.KindConsentFulfil),
+		"consent.invalidate": of(ended, ledger.KindConsentInvalidate),
 	}
 }
 

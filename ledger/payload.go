@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"iter"
+	"strings"
 )
 
 // MaxPayload is the greatest length of an encoded payload, in bytes.
@@ -36,23 +37,36 @@ const (
 	// KindBudgetSpend: privacy budget was spent on noise that is about to be drawn,
 	// whatever becomes of the release. It is of payload version 3.
 	KindBudgetSpend Kind = "budget.spend"
+
+	// Of payload version 5.
+	KindConsentExtend     Kind = "consent.extend"     // a usage point that came to the household later joined a grant that includes such
+	KindConsentSuspend    Kind = "consent.suspend"    // a grant was put on hold
+	KindConsentResume     Kind = "consent.resume"     // and taken off it
+	KindConsentTerminate  Kind = "consent.terminate"  // a grant was ended by somebody else than the household, see Reason
+	KindConsentFulfil     Kind = "consent.fulfil"     // a grant of one reading was read
+	KindConsentInvalidate Kind = "consent.invalidate" // a request was ended before it was decided, see Reason
 )
 
+// IsConsent reports whether a kind is a step in the life of a consent.
+func (k Kind) IsConsent() bool { return strings.HasPrefix(string(k), "consent.") && classOf[k] != 0 }
+
+// Agrees reports whether a leaf of the kind states terms that hold from it on.
+func (k Kind) Agrees() bool {
+	return k == KindConsentGrant || k == KindConsentNarrow || k == KindConsentExtend
+}
+
 // Class returns the public class of a kind, or 0 for an unknown one.
-func (k Kind) Class() Class {
-	switch k {
-	case KindConsentRequest, KindConsentGrant, KindConsentDeny, KindConsentNarrow, KindConsentRevoke, KindConsentExpire, KindAccess, KindAccessDenied, KindRekey:
-		return ClassEvent
-	case KindRelease, KindBudgetSpend:
-		return ClassRelease
-	case KindErasure:
-		return ClassErasure
-	case KindMapHead:
-		return ClassMapHead
-	case KindAdmin:
-		return ClassAdmin
-	}
-	return 0
+func (k Kind) Class() Class { return classOf[k] }
+
+var classOf = map[Kind]Class{
+	KindConsentRequest: ClassEvent, KindConsentGrant: ClassEvent, KindConsentDeny: ClassEvent, KindConsentNarrow: ClassEvent,
+	KindConsentRevoke: ClassEvent, KindConsentExpire: ClassEvent, KindConsentExtend: ClassEvent, KindConsentSuspend: ClassEvent,
+	KindConsentResume: ClassEvent, KindConsentTerminate: ClassEvent, KindConsentFulfil: ClassEvent, KindConsentInvalidate: ClassEvent,
+	KindAccess: ClassEvent, KindAccessDenied: ClassEvent, KindRekey: ClassEvent,
+	KindRelease: ClassRelease, KindBudgetSpend: ClassRelease,
+	KindErasure: ClassErasure,
+	KindMapHead: ClassMapHead,
+	KindAdmin:   ClassAdmin,
 }
 
 // Payload is what a leaf commits to. Which fields a kind uses is its writer's
@@ -78,7 +92,7 @@ type Payload struct {
 	KeyFrom, KeyUntil int32  // first and last UTC day (since 1970) whose block keys may be handed out, inclusive; accesses only
 	PermissionUntil   int64  // unix s, when the consent ends
 	Intervals         uint64 // stored in what may be opened, as the leaf was written; not what arrives until it is read. Of a release that comes in parts, paid for once: which part, from 1
-	Reason            string // stable code of a refusal
+	Reason            string // stable code of a refusal; of the end of a consent, or a hold on it, its cause
 	Session           Hash   // hash of the household's session, for its own readings
 	Terms             Hash   // hash of the canonical terms of the consent
 	Product           string // what was released, or paid for
@@ -105,7 +119,20 @@ type Payload struct {
 	// Of payload version 4. A release and what paid for it say the same here.
 	Days       uint32 // the days after Day that are concerned, too: bit i, from the lowest, is Day+1+i; 0 is Day alone
 	DayRhoNano uint64 // privacy budget that each of the days is charged, in 1e-9 ρ; 0 where it is RhoNano, and never equal to it
+
+	// Of payload version 5.
+	Conditions uint32 // of the terms of a consent: ConditionFuture, ConditionOnce
 }
+
+// What terms of a consent say beside their ranges: bits of Payload.Conditions.
+const (
+	ConditionFuture uint32 = 1 << iota // usage points that the household comes to have are included
+	ConditionOnce                      // for one reading, within OnceWindow
+)
+
+// OnceWindow is how long a consent for one reading may be read after it was first read,
+// in seconds: a reading of many usage points is many calls, and one may fail.
+const OnceWindow = 24 * 3600
 
 // EachDay yields the UTC days (since 1970) that a release or a charge concerns,
 // ascending: Day, and those after it that Days names, 33 at most.

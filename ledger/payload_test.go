@@ -56,7 +56,7 @@ func TestKindClass(t *testing.T) {
 // field that was added to the struct and forgotten in the table: its content
 // would silently not be committed to.
 func TestEveryFieldIsEncoded(t *testing.T) {
-	full := samplePayloads()["every-field-4"]
+	full := samplePayloads()["every-field-5"]
 	all, err := full.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +93,10 @@ func TestDecodePayloadRefuses(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"nothing":               nil,
 		"no fields":             {1},
-		"version 5":             append([]byte{5}, bytesOf(kind, when)[1:]...),
+		"version 6":             append([]byte{6}, bytesOf(kind, when)[1:]...),
+		"version 5 of 1":        append([]byte{5}, bytesOf(kind, when)[1:]...),
+		"version 4 of 5":        append([]byte{4}, bytesOf(field(1, "consent.extend"), when)[1:]...),
+		"field 36 in version 4": append([]byte{4}, bytesOf(kind, when, field(36, "\x00\x00\x00\x01"))[1:]...),
 		"version 4 of 1":        append([]byte{4}, bytesOf(kind, when)[1:]...),
 		"version 4 of 3":        append([]byte{4}, bytesOf(field(1, "budget.spend"), when)[1:]...),
 		"version 3 of 4":        append([]byte{3}, bytesOf(field(1, "budget.spend"), when, field(34, "\x00\x00\x00\x01"))[1:]...),

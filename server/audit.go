@@ -109,7 +109,7 @@ func (a *auditService) recipientMay(ctx context.Context, e ledger.Entry) (bool, 
 	switch e.Kind {
 	case ledger.KindConsentRequest, ledger.KindConsentDeny:
 		return false, nil
-	case ledger.KindConsentExpire:
+	case ledger.KindConsentExpire, ledger.KindConsentTerminate, ledger.KindConsentInvalidate:
 		payload, err := ledger.DecodePayload(e.Payload)
 		if err != nil {
 			return false, err

@@ -24,6 +24,7 @@ var Matrix = map[string]Rule{
 	"/wattveil.v1.RegistryService/PutUsagePoints":   {onAccess, OperatorKind},
 	"/wattveil.v1.RegistryService/CreateHouseholds": {onAccess, OperatorKind},
 	"/wattveil.v1.RegistryService/MoveOut":          {onAccess, OperatorKind},
+	"/wattveil.v1.RegistryService/AddUsagePoints":   {onAccess, OperatorKind},
 	"/wattveil.v1.RegistryService/IssueLetterCode":  {onAccess, OperatorKind},
 	"/wattveil.v1.RegistryService/PutRecipients":    {onAccess, OperatorKind},
 	"/wattveil.v1.RegistryService/EraseHousehold":   {onAccess, OperatorKind},
@@ -37,6 +38,11 @@ var Matrix = map[string]Rule{
 	"/wattveil.v1.ConsentService/DenyConsent":    {onAccess, HouseholdKind},
 	"/wattveil.v1.ConsentService/RevokeConsent":  {onAccess, HouseholdKind},
 	"/wattveil.v1.ConsentService/NarrowConsent":  {onAccess, HouseholdKind},
+
+	"/wattveil.v1.ConsentService/WithdrawConsent":  {onAccess, RecipientKind},
+	"/wattveil.v1.ConsentService/TerminateConsent": {onAccess, OperatorKind | RegulatorKind},
+	"/wattveil.v1.ConsentService/SuspendConsent":   {onAccess, OperatorKind | RegulatorKind},
+	"/wattveil.v1.ConsentService/ResumeConsent":    {onAccess, OperatorKind | RegulatorKind},
 
 	"/wattveil.v1.ReadingService/ReadSeries":    {onAccess, RecipientKind},
 	"/wattveil.v1.ReadingService/ReadOwnSeries": {onAccess, HouseholdKind},

@@ -215,6 +215,7 @@ func termsFromWire(t *wattveilv1.Terms) (consent.Terms, error) {
 		Purpose:     consent.Purpose{Code: t.GetPurpose().GetCode(), Text: t.GetPurpose().GetText()},
 		Granularity: consent.Granularity(t.GetGranularity()),
 		DataFrom:    t.GetDataFrom(), DataUntil: t.GetDataUntil(), PermissionUntil: t.GetPermissionUntil(),
+		Future: t.GetFutureUsagePoints(), Once: t.GetOnce(),
 	}
 	var err error
 	if out.UsagePoints, err = points(t.GetUsagePoints()); err != nil {
@@ -249,11 +250,19 @@ func registers(in []string) ([]meter.Register, error) {
 }
 
 func consentToWire(c store.ConsentRow) *wattveilv1.Consent {
-	t := c.Terms
+	return &wattveilv1.Consent{
+		Id: string(c.ID), Recipient: string(c.Recipient), RecipientName: c.RecipientName, State: wattveilv1.ConsentState(c.State),
+		Terms: termsToWire(c.Terms), RequestedAt: c.RequestedAt, DecidedAt: c.DecidedAt, EndedAt: c.EndedAt,
+		Asked: termsToWire(c.Asked), Cause: string(c.Cause), Status: c.Status().Name, FirstReadAt: c.FirstReadAt, EndsAt: c.Deadline(),
+	}
+}
+
+func termsToWire(t consent.Terms) *wattveilv1.Terms {
 	out := &wattveilv1.Terms{
 		Purpose:     &wattveilv1.Purpose{Code: t.Purpose.Code, Text: t.Purpose.Text},
 		Granularity: wattveilv1.Granularity(t.Granularity),
 		DataFrom:    t.DataFrom, DataUntil: t.DataUntil, PermissionUntil: t.PermissionUntil,
+		FutureUsagePoints: t.Future, Once: t.Once,
 	}
 	for _, p := range t.UsagePoints {
 		out.UsagePoints = append(out.UsagePoints, string(p))
@@ -261,10 +270,7 @@ func consentToWire(c store.ConsentRow) *wattveilv1.Consent {
 	for _, r := range t.Registers {
 		out.Registers = append(out.Registers, r.String())
 	}
-	return &wattveilv1.Consent{
-		Id: string(c.ID), Recipient: string(c.Recipient), RecipientName: c.RecipientName, State: wattveilv1.ConsentState(c.State),
-		Terms: out, RequestedAt: c.RequestedAt, DecidedAt: c.DecidedAt, EndedAt: c.EndedAt,
-	}
+	return out
 }
 
 // receiptToWire proves the leaf under the newest checkpoint.

@@ -199,8 +199,8 @@ func (r *registryService) CreateHouseholds(ctx context.Context, req *wattveilv1.
 			}
 			h.UsagePoints = append(h.UsagePoints, u)
 		}
-		if len(h.UsagePoints) == 0 || len(h.UsagePoints) > 64 {
-			return nil, invalid("bad_count", "a household has between 1 and 64 usage points")
+		if len(h.UsagePoints) == 0 || len(h.UsagePoints) > maxPoints {
+			return nil, errPointCount
 		}
 		hs[i], items[i] = h, seal.Item{Context: []byte(id), Data: private.Seed()}
 		resp.Households[i] = &wattveilv1.CreatedHousehold{Household: id, LetterCode: code}
@@ -246,6 +246,24 @@ func (r *registryService) MoveOut(ctx context.Context, req *wattveilv1.MoveOutRe
 	return &wattveilv1.MoveOutResponse{}, r.store.MoveOut(ctx, consent.Household(req.GetHousehold()), req.GetAt())
 }
 
+// AddUsagePoints gives a household more usage points.
+func (r *registryService) AddUsagePoints(ctx context.Context, req *wattveilv1.AddUsagePointsRequest) (*wattveilv1.AddUsagePointsResponse, error) {
+	if _, err := meter.ParseUtility(req.GetHousehold()); err != nil {
+		return nil, badName("household")
+	}
+	if !inCalendar(req.GetFrom()) {
+		return nil, errInstant
+	}
+	more, err := points(req.GetUsagePoints())
+	if err != nil {
+		return nil, err
+	}
+	if len(more) == 0 || len(more) > maxPoints {
+		return nil, errPointCount
+	}
+	return &wattveilv1.AddUsagePointsResponse{}, r.store.AddUsagePoints(ctx, consent.Household(req.GetHousehold()), more, req.GetFrom(), maxPoints)
+}
+
 // IssueLetterCode makes a new letter code for a household; what codes it had
 // and did not use end in the same transaction.
 func (r *registryService) IssueLetterCode(ctx context.Context, req *wattveilv1.IssueLetterCodeRequest) (*wattveilv1.IssueLetterCodeResponse, error) {
@@ -261,6 +279,11 @@ func (r *registryService) IssueLetterCode(ctx context.Context, req *wattveilv1.I
 	}
 	return &wattveilv1.IssueLetterCodeResponse{LetterCode: code}, nil
 }
+
+// maxPoints bounds the usage points of a household.
+const maxPoints = 64
+
+var errPointCount = invalid("bad_count", "a household has between 1 and 64 usage points")
 
 func tooMany(limit string) error { return invalid("too_many", "at most "+limit+" a call") }
 

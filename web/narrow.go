@@ -162,6 +162,8 @@ func remaining(t *wattveilv1.Terms, form url.Values, zone *time.Location) (rest 
 		return slices.DeleteFunc(slices.Clone(from), func(s string) bool { return slices.Contains(form[field], s) })
 	}
 	rest.UsagePoints, rest.Registers = out(t.GetUsagePoints(), "without-meter"), out(t.GetRegisters(), "without-what")
+	// A meter left out of all ends the inclusion of those to come.
+	rest.FutureUsagePoints = t.GetFutureUsagePoints() && len(rest.GetUsagePoints()) == len(t.GetUsagePoints())
 	if name := form.Get("detail"); name != "" {
 		i := slices.IndexFunc(levels, func(l level) bool { return l.name == name })
 		if i < 0 {

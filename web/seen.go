@@ -46,6 +46,13 @@ var happenings = map[ledger.Kind]string{
 	ledger.KindConsentNarrow:  "was allowed to see less of your data",
 	ledger.KindConsentRevoke:  "was stopped from seeing your data",
 	ledger.KindConsentExpire:  "lost its permission, which had ended",
+
+	ledger.KindConsentExtend:     "may see a meter that came to your home later, as you had allowed",
+	ledger.KindConsentSuspend:    "was put on hold and sees nothing",
+	ledger.KindConsentResume:     "was taken off hold and may see your data again",
+	ledger.KindConsentTerminate:  "lost its permission, which somebody else than you ended",
+	ledger.KindConsentFulfil:     "has read what it was allowed to read once",
+	ledger.KindConsentInvalidate: "asks no longer",
 }
 
 // perPage is how many entries of the record one page shows.

@@ -30,6 +30,9 @@ type permission struct {
 	Asked   moment
 	Decided moment
 	Stopped moment
+	Future  bool   // meters that come to the home later too
+	Once    bool   // for one reading
+	Held    bool   // on hold
 	Outcome string // of a permission that is over or was refused
 	Form    string // random, so that a double click is harmless
 }
@@ -47,11 +50,11 @@ const (
 // or not the hub has written that down yet.
 func standing(c *wattveilv1.Consent, now int64) standingKind {
 	switch {
-	case c.GetTerms().GetPermissionUntil() <= now:
+	case c.GetTerms().GetPermissionUntil() <= now || c.GetEndsAt() != 0 && c.GetEndsAt() <= now:
 		return ended
 	case c.GetState() == wattveilv1.ConsentState_CONSENT_STATE_REQUESTED:
 		return asking
-	case c.GetState() == wattveilv1.ConsentState_CONSENT_STATE_GRANTED:
+	case c.GetState() == wattveilv1.ConsentState_CONSENT_STATE_GRANTED, c.GetState() == wattveilv1.ConsentState_CONSENT_STATE_SUSPENDED:
 		return allowed
 	default:
 		return ended
@@ -122,6 +125,7 @@ func inWords(c *wattveilv1.Consent, zone *time.Location) permission {
 		Meters: t.GetUsagePoints(), Detail: detailOf(t.GetGranularity()),
 		Data: during(t.GetDataFrom(), t.GetDataUntil(), zone), Past: t.GetDataFrom() < c.GetRequestedAt(),
 		Ends: through(t.GetPermissionUntil(), zone), Asked: at(c.GetRequestedAt(), zone),
+		Future: t.GetFutureUsagePoints(), Once: t.GetOnce(), Held: c.GetState() == wattveilv1.ConsentState_CONSENT_STATE_SUSPENDED,
 		Form: rand.Text(),
 	}
 	for _, register := range t.GetRegisters() {
@@ -138,10 +142,22 @@ func inWords(c *wattveilv1.Consent, zone *time.Location) permission {
 		w.Outcome = "You did not allow it, " + w.Decided.Text + "."
 	case wattveilv1.ConsentState_CONSENT_STATE_REVOKED:
 		w.Outcome = "You stopped sharing, " + w.Stopped.Text + "."
+	case wattveilv1.ConsentState_CONSENT_STATE_FULFILLED:
+		w.Outcome = "It was for one reading, which is over, " + w.Stopped.Text + "."
+	case wattveilv1.ConsentState_CONSENT_STATE_TERMINATED, wattveilv1.ConsentState_CONSENT_STATE_INVALID:
+		w.Outcome = endedBy[c.GetCause()] + ", " + w.Stopped.Text + "."
 	case wattveilv1.ConsentState_CONSENT_STATE_REQUESTED:
 		w.Outcome = "Nobody decided before it ended, " + w.Ends.Text + "."
 	default:
 		w.Outcome = "It ended by itself, " + w.Ends.Text + "."
 	}
 	return w
+}
+
+// endedBy says who ended a permission that neither the home nor time did.
+var endedBy = map[string]string{
+	"third_party":     "The company gave it up",
+	"operator":        "The operator of this hub ended it",
+	"regulator":       "The regulator ended it",
+	"occupant_change": "It ended when you moved out",
 }

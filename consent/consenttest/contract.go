@@ -100,14 +100,22 @@ func sample(id consent.ID, state consent.State) consent.Consent {
 		},
 		RequestedAt: t0 + 1,
 	}
+	c.Asked = c.Terms
+	c.Asked.UsagePoints, c.Asked.Granularity, c.Asked.Future = nil, consent.Interval, true
 	switch state {
-	case consent.Requested:
-	case consent.Granted, consent.Denied:
-		c.DecidedAt = t0 + 2
-	case consent.Revoked:
-		c.DecidedAt, c.EndedAt = t0+2, t0+3
+	case consent.Requested, consent.Granted:
+	case consent.Suspended:
+		c.Cause = consent.ByRegulator
 	case consent.Expired:
-		c.EndedAt = t0 + 3
+		c.EndedAt, c.Cause = t0+3, consent.ByExpiry
+	default:
+		c.EndedAt, c.Cause = t0+4, consent.ByHousehold
+	}
+	if state != consent.Requested {
+		c.DecidedAt = t0 + 2
+	}
+	if state == consent.Fulfilled || state == consent.Suspended {
+		c.FirstReadAt, c.VacatedAt = t0+5, t0+300*day
 	}
 	return c
 }
@@ -128,6 +136,10 @@ func (s suite[T]) consents(t *testing.T) {
 		sample("denied", consent.Denied),
 		sample("revoked", consent.Revoked),
 		sample("expired", consent.Expired),
+		sample("suspended", consent.Suspended),
+		sample("terminated", consent.Terminated),
+		sample("fulfilled", consent.Fulfilled),
+		sample("invalid", consent.Invalid),
 		nobody, long,
 	} {
 		s.do(t, func(ctx context.Context, tx T) error {

@@ -121,14 +121,17 @@ type Tx struct {
 
 // stored holds terms as a store would, in their encoding.
 type stored struct {
-	consent consent.Consent
-	terms   []byte
+	consent      consent.Consent
+	terms, asked []byte
 }
 
 func (s stored) load() (consent.Consent, error) {
 	c := s.consent
 	var err error
-	c.Terms, err = consent.DecodeTerms(s.terms)
+	if c.Terms, err = consent.DecodeTerms(s.terms); err != nil {
+		return consent.Consent{}, err
+	}
+	c.Asked, err = consent.DecodeTerms(s.asked)
 	return c, err
 }
 
@@ -162,8 +165,8 @@ func (tx *Tx) Consent(_ context.Context, id consent.ID) (consent.Consent, error)
 
 // PutConsent is that of consent.Tx.
 func (tx *Tx) PutConsent(_ context.Context, c consent.Consent) error {
-	s := stored{consent: c, terms: c.Terms.Encode()}
-	s.consent.Terms = consent.Terms{}
+	s := stored{consent: c, terms: c.Terms.Encode(), asked: c.Asked.Encode()}
+	s.consent.Terms, s.consent.Asked = consent.Terms{}, consent.Terms{}
 	if before, ok := tx.consents[c.ID]; tx.Undo != nil {
 		tx.Undo(func() {
 			if delete(tx.consents, c.ID); ok {

@@ -30,7 +30,7 @@ func agreed(access ledger.Verified, proved []ledger.Verified) error {
 	}
 	c := proved[0].Payload
 	switch {
-	case c.Kind != ledger.KindConsentGrant && c.Kind != ledger.KindConsentNarrow,
+	case !c.Kind.Agrees(),
 		proved[0].Index >= access.Index,
 		c.Consent != a.Consent || c.Subject != a.Subject || c.Recipient != a.Recipient,
 		c.Purpose != a.Purpose || c.PurposeText != a.PurposeText,

@@ -15,13 +15,11 @@ import (
 )
 
 func sampleConsent(id consent.ID, h consent.Household, requestedAt int64) consent.Consent {
-	return consent.Consent{
-		ID: id, Household: h, Recipient: "r", State: consent.Requested, RequestedAt: requestedAt,
-		Terms: consent.Terms{
-			Purpose: consent.Purpose{Code: "advice", Text: "Advice."}, UsagePoints: []meter.UsagePoint{"p1"},
-			Registers: []meter.Register{meter.ActiveImport}, Granularity: consent.Day, DataUntil: 100 * 86400, PermissionUntil: 100 * 86400,
-		},
+	terms := consent.Terms{
+		Purpose: consent.Purpose{Code: "advice", Text: "Advice."}, UsagePoints: []meter.UsagePoint{"p1"},
+		Registers: []meter.Register{meter.ActiveImport}, Granularity: consent.Day, DataUntil: 100 * 86400, PermissionUntil: 100 * 86400,
 	}
+	return consent.Consent{ID: id, Household: h, Recipient: "r", State: consent.Requested, RequestedAt: requestedAt, Asked: terms, Terms: terms}
 }
 
 // Everybody sees what concerns them, newest first, page by page, and nothing

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -10,16 +11,23 @@ import (
 	"github.com/wattveil/wattveil/meter"
 )
 
-const consentColumns = `c.id, c.household, c.recipient, c.state, c.terms, c.requested_s, c.decided_s, c.ended_s`
+const consentColumns = `c.id, c.household, c.recipient, c.state, c.terms, c.requested_s, c.decided_s, c.ended_s, c.asked, c.cause, c.first_read_s, c.vacated_s`
 
 // scanConsent scans consentColumns and more columns after them.
 func scanConsent(row interface{ Scan(dest ...any) error }, more ...any) (c consent.Consent, err error) {
-	var terms []byte
-	dest := []any{&c.ID, &c.Household, &c.Recipient, &c.State, &terms, &c.RequestedAt, &c.DecidedAt, &c.EndedAt}
+	var terms, asked []byte
+	dest := []any{&c.ID, &c.Household, &c.Recipient, &c.State, &terms, &c.RequestedAt, &c.DecidedAt, &c.EndedAt, &asked, &c.Cause, &c.FirstReadAt, &c.VacatedAt}
 	if err := row.Scan(append(dest, more...)...); err != nil {
 		return consent.Consent{}, err
 	}
-	c.Terms, err = consent.DecodeTerms(terms)
+	if c.Terms, err = consent.DecodeTerms(terms); err != nil {
+		return consent.Consent{}, err
+	}
+	if asked == nil {
+		c.Asked = c.Terms
+		return c, nil
+	}
+	c.Asked, err = consent.DecodeTerms(asked)
 	return c, err
 }
 
@@ -47,13 +55,19 @@ func (t *Tx) lockConsent(ctx context.Context, where string, arg any) (consent.Co
 // PutConsent implements consent.Tx.
 func (t *Tx) PutConsent(ctx context.Context, c consent.Consent) error {
 	delete(t.ahead.consents, c.ID)
+	var asked []byte // null where it is what holds
+	if terms := c.Asked.Encode(); !bytes.Equal(terms, c.Terms.Encode()) {
+		asked = terms
+	}
 	_, err := t.sql.ExecContext(ctx,
-		`INSERT INTO consents (id, household, recipient, state, terms, requested_s, decided_s, ended_s, deadline_s)
-		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		`INSERT INTO consents (id, household, recipient, state, terms, requested_s, decided_s, ended_s, deadline_s, asked, cause, first_read_s, vacated_s)
+		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 		 ON CONFLICT (id) DO UPDATE SET household = excluded.household, recipient = excluded.recipient,
 		   state = excluded.state, terms = excluded.terms, requested_s = excluded.requested_s,
-		   decided_s = excluded.decided_s, ended_s = excluded.ended_s, deadline_s = excluded.deadline_s`,
-		c.ID, c.Household, c.Recipient, c.State, c.Terms.Encode(), c.RequestedAt, c.DecidedAt, c.EndedAt, c.Deadline())
+		   decided_s = excluded.decided_s, ended_s = excluded.ended_s, deadline_s = excluded.deadline_s,
+		   asked = excluded.asked, cause = excluded.cause, first_read_s = excluded.first_read_s, vacated_s = excluded.vacated_s`,
+		c.ID, c.Household, c.Recipient, c.State, c.Terms.Encode(), c.RequestedAt, c.DecidedAt, c.EndedAt, c.Deadline(),
+		asked, c.Cause, c.FirstReadAt, c.VacatedAt)
 	return doing("storing a consent", err)
 }
 

@@ -88,6 +88,40 @@ func (s *Store) CreateHouseholds(ctx context.Context, hs []NewHousehold) error {
 	})
 }
 
+// AddUsagePoints records that a household lives at more usage points from an instant on.
+// ErrNotFound for a household that is unknown or erased, ErrConflict for one that lives
+// nowhere any more or would have more than most, and for usage points that are unknown or
+// not free from then on.
+func (s *Store) AddUsagePoints(ctx context.Context, h consent.Household, points []meter.UsagePoint, from int64, most int) error {
+	moves := map[meter.UsagePoint]int64{}
+	for _, p := range points {
+		if _, twice := moves[p]; twice {
+			return fmt.Errorf("adding usage points: one is named twice: %w", ErrConflict)
+		}
+		moves[p] = from
+	}
+	return s.register(ctx, func(ctx context.Context, tx *Tx) error {
+		var lives bool
+		if err := scanOne(ctx, tx.sql, ErrNotFound, []any{&lives}, `SELECT EXISTS (SELECT 1 FROM occupancies o WHERE o.household = h.id AND o.until_s IS NULL)
+			FROM households h WHERE h.id = $1 AND h.public_key IS NOT NULL`+tx.forShare(), h); err != nil {
+			return doing("adding usage points", err)
+		}
+		var has int
+		if err := tx.sql.QueryRowContext(ctx, `SELECT count(DISTINCT usage_point) FROM occupancies WHERE household = $1`, h).Scan(&has); err != nil {
+			return doing("adding usage points", err)
+		}
+		if !lives || has+len(points) > most {
+			return fmt.Errorf("adding usage points: %w", ErrConflict)
+		}
+		if err := tx.mustBeFree(ctx, points, moves); err != nil {
+			return fmt.Errorf("adding usage points: %w", err)
+		}
+		return doing("adding occupancies", tx.insert(ctx, tx.sql, "occupancies", []string{"usage_point", "from_s", "household"}, "", len(points), func(i int, v []any) {
+			v[0], v[1], v[2] = points[i], from, h
+		}))
+	})
+}
+
 // mustBeFree returns nil if every usage point exists and nobody lives there from
 // the time in moves on.
 func (t *Tx) mustBeFree(ctx context.Context, points []meter.UsagePoint, moves map[meter.UsagePoint]int64) error {
@@ -135,9 +169,24 @@ func (s *Store) MoveOut(ctx context.Context, h consent.Household, at int64) erro
 			err = ErrConflict
 		default:
 			_, err = tx.sql.ExecContext(ctx, `UPDATE occupancies SET until_s = $2 WHERE household = $1 AND until_s IS NULL`, h, at)
+			if err == nil {
+				err = tx.vacate(ctx, h)
+			}
 		}
 		return doing("moving a household out", err)
 	})
+}
+
+// vacate lets the household's consents end with its last occupancy, which has an end.
+func (t *Tx) vacate(ctx context.Context, h consent.Household) error {
+	var last int64
+	err := t.sql.QueryRowContext(ctx, `SELECT max(until_s) FROM occupancies WHERE household = $1`, h).Scan(&last)
+	if err != nil {
+		return err
+	}
+	_, err = t.sql.ExecContext(ctx, `UPDATE consents SET vacated_s = $2, deadline_s = CASE WHEN deadline_s > $2 THEN $2 ELSE deadline_s END
+		WHERE household = $1 AND household <> '' AND deadline_s > 0`, h, last)
+	return err
 }
 
 // Erasure is what one step of an erasure destroyed.

@@ -102,7 +102,7 @@ func (s *Store) ConsentLeaf(ctx context.Context, h consent.Household, id consent
 		}
 		return struct{}{}, nil
 	}, `SELECT `+entryColumns+` FROM tlog_private p JOIN tlog_leaves l ON l.idx = p.idx
-		WHERE p.subject = $1 AND p.subject <> '' AND p.kind IN ('consent.grant', 'consent.narrow') ORDER BY p.idx DESC`, h)
+		WHERE p.subject = $1 AND p.subject <> '' AND p.kind IN ('consent.grant', 'consent.narrow', 'consent.extend') ORDER BY p.idx DESC`, h)
 	switch {
 	case errors.Is(scanning, errEnough):
 		err = nil

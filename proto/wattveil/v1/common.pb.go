@@ -261,8 +261,13 @@ type Terms struct {
 	DataUntil int64 `protobuf:"varint,6,opt,name=data_until,json=dataUntil,proto3" json:"data_until,omitempty"`
 	// The permission itself ends here, Unix seconds UTC.
 	PermissionUntil int64 `protobuf:"varint,7,opt,name=permission_until,json=permissionUntil,proto3" json:"permission_until,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Include the usage points that the household comes to have while the consent
+	// is granted. Then no usage point of the household may be left out.
+	FutureUsagePoints bool `protobuf:"varint,8,opt,name=future_usage_points,json=futureUsagePoints,proto3" json:"future_usage_points,omitempty"`
+	// For one reading: nothing may be read any more 24 hours after the first read.
+	Once          bool `protobuf:"varint,9,opt,name=once,proto3" json:"once,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Terms) Reset() {
@@ -342,6 +347,20 @@ func (x *Terms) GetPermissionUntil() int64 {
 		return x.PermissionUntil
 	}
 	return 0
+}
+
+func (x *Terms) GetFutureUsagePoints() bool {
+	if x != nil {
+		return x.FutureUsagePoints
+	}
+	return false
+}
+
+func (x *Terms) GetOnce() bool {
+	if x != nil {
+		return x.Once
+	}
+	return false
 }
 
 // Receipt proves that an event stands in the ledger.
@@ -433,7 +452,7 @@ const file_wattveil_v1_common_proto_rawDesc = "" +
 	"\brevision\x18\a \x01(\rR\brevision\"1\n" +
 	"\aPurpose\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"\x9b\x02\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xdf\x02\n" +
 	"\x05Terms\x12.\n" +
 	"\apurpose\x18\x01 \x01(\v2\x14.wattveil.v1.PurposeR\apurpose\x12!\n" +
 	"\fusage_points\x18\x02 \x03(\tR\vusagePoints\x12\x1c\n" +
@@ -442,7 +461,9 @@ const file_wattveil_v1_common_proto_rawDesc = "" +
 	"\tdata_from\x18\x05 \x01(\x03R\bdataFrom\x12\x1d\n" +
 	"\n" +
 	"data_until\x18\x06 \x01(\x03R\tdataUntil\x12)\n" +
-	"\x10permission_until\x18\a \x01(\x03R\x0fpermissionUntil\"e\n" +
+	"\x10permission_until\x18\a \x01(\x03R\x0fpermissionUntil\x12.\n" +
+	"\x13future_usage_points\x18\b \x01(\bR\x11futureUsagePoints\x12\x12\n" +
+	"\x04once\x18\t \x01(\bR\x04once\"e\n" +
 	"\aReceipt\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x14\n" +

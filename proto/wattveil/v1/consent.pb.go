@@ -35,8 +35,16 @@ const (
 	ConsentState_CONSENT_STATE_DENIED ConsentState = 3
 	// Revoked by the household.
 	ConsentState_CONSENT_STATE_REVOKED ConsentState = 4
-	// Ended by time.
+	// Ended by time, as a request or as a grant.
 	ConsentState_CONSENT_STATE_EXPIRED ConsentState = 5
+	// Granted, and on hold.
+	ConsentState_CONSENT_STATE_SUSPENDED ConsentState = 6
+	// Granted, then ended by another than the household or by its moving out.
+	ConsentState_CONSENT_STATE_TERMINATED ConsentState = 7
+	// Granted for one reading, which has been.
+	ConsentState_CONSENT_STATE_FULFILLED ConsentState = 8
+	// Ended before it was decided.
+	ConsentState_CONSENT_STATE_INVALID ConsentState = 9
 )
 
 // Enum value maps for ConsentState.
@@ -48,6 +56,10 @@ var (
 		3: "CONSENT_STATE_DENIED",
 		4: "CONSENT_STATE_REVOKED",
 		5: "CONSENT_STATE_EXPIRED",
+		6: "CONSENT_STATE_SUSPENDED",
+		7: "CONSENT_STATE_TERMINATED",
+		8: "CONSENT_STATE_FULFILLED",
+		9: "CONSENT_STATE_INVALID",
 	}
 	ConsentState_value = map[string]int32{
 		"CONSENT_STATE_UNSPECIFIED": 0,
@@ -56,6 +68,10 @@ var (
 		"CONSENT_STATE_DENIED":      3,
 		"CONSENT_STATE_REVOKED":     4,
 		"CONSENT_STATE_EXPIRED":     5,
+		"CONSENT_STATE_SUSPENDED":   6,
+		"CONSENT_STATE_TERMINATED":  7,
+		"CONSENT_STATE_FULFILLED":   8,
+		"CONSENT_STATE_INVALID":     9,
 	}
 )
 
@@ -103,8 +119,20 @@ type Consent struct {
 	RequestedAt int64 `protobuf:"varint,6,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"`
 	// Decided at, Unix seconds UTC; 0 when not yet.
 	DecidedAt int64 `protobuf:"varint,7,opt,name=decided_at,json=decidedAt,proto3" json:"decided_at,omitempty"`
-	// Ended at (revoked or expired), Unix seconds UTC; 0 while live.
-	EndedAt       int64 `protobuf:"varint,8,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// Ended at, Unix seconds UTC; 0 while live.
+	EndedAt int64 `protobuf:"varint,8,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// The terms as asked.
+	Asked *Terms `protobuf:"bytes,9,opt,name=asked,proto3" json:"asked,omitempty"`
+	// Who or what ended it or holds it: household, third_party, operator,
+	// occupant_change, expiry or regulator; empty for neither.
+	Cause string `protobuf:"bytes,10,opt,name=cause,proto3" json:"cause,omitempty"`
+	// Where it stands in the words of EDDIE's permission process, to which PARTIAL,
+	// SUSPENDED and EXPIRED are added.
+	Status string `protobuf:"bytes,11,opt,name=status,proto3" json:"status,omitempty"`
+	// First read, of one for one reading, Unix seconds UTC; 0 before.
+	FirstReadAt int64 `protobuf:"varint,12,opt,name=first_read_at,json=firstReadAt,proto3" json:"first_read_at,omitempty"`
+	// Ends here unless before, Unix seconds UTC; 0 if it has ended.
+	EndsAt        int64 `protobuf:"varint,13,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -191,6 +219,41 @@ func (x *Consent) GetDecidedAt() int64 {
 func (x *Consent) GetEndedAt() int64 {
 	if x != nil {
 		return x.EndedAt
+	}
+	return 0
+}
+
+func (x *Consent) GetAsked() *Terms {
+	if x != nil {
+		return x.Asked
+	}
+	return nil
+}
+
+func (x *Consent) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *Consent) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *Consent) GetFirstReadAt() int64 {
+	if x != nil {
+		return x.FirstReadAt
+	}
+	return 0
+}
+
+func (x *Consent) GetEndsAt() int64 {
+	if x != nil {
+		return x.EndsAt
 	}
 	return 0
 }
@@ -948,11 +1011,415 @@ func (x *NarrowConsentResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+// WithdrawConsentRequest withdraws one.
+type WithdrawConsentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Makes the call safe to repeat.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The consent.
+	ConsentId     string `protobuf:"bytes,2,opt,name=consent_id,json=consentId,proto3" json:"consent_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawConsentRequest) Reset() {
+	*x = WithdrawConsentRequest{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawConsentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawConsentRequest) ProtoMessage() {}
+
+func (x *WithdrawConsentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawConsentRequest.ProtoReflect.Descriptor instead.
+func (*WithdrawConsentRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *WithdrawConsentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *WithdrawConsentRequest) GetConsentId() string {
+	if x != nil {
+		return x.ConsentId
+	}
+	return ""
+}
+
+// WithdrawConsentResponse shows it.
+type WithdrawConsentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The consent as it is now.
+	Consent       *Consent `protobuf:"bytes,1,opt,name=consent,proto3" json:"consent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawConsentResponse) Reset() {
+	*x = WithdrawConsentResponse{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawConsentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawConsentResponse) ProtoMessage() {}
+
+func (x *WithdrawConsentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawConsentResponse.ProtoReflect.Descriptor instead.
+func (*WithdrawConsentResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *WithdrawConsentResponse) GetConsent() *Consent {
+	if x != nil {
+		return x.Consent
+	}
+	return nil
+}
+
+// TerminateConsentRequest ends one.
+type TerminateConsentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Makes the call safe to repeat.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The consent.
+	ConsentId     string `protobuf:"bytes,2,opt,name=consent_id,json=consentId,proto3" json:"consent_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TerminateConsentRequest) Reset() {
+	*x = TerminateConsentRequest{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TerminateConsentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TerminateConsentRequest) ProtoMessage() {}
+
+func (x *TerminateConsentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TerminateConsentRequest.ProtoReflect.Descriptor instead.
+func (*TerminateConsentRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *TerminateConsentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *TerminateConsentRequest) GetConsentId() string {
+	if x != nil {
+		return x.ConsentId
+	}
+	return ""
+}
+
+// TerminateConsentResponse says what became of it.
+type TerminateConsentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The consent without its terms and times.
+	Consent       *Consent `protobuf:"bytes,1,opt,name=consent,proto3" json:"consent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TerminateConsentResponse) Reset() {
+	*x = TerminateConsentResponse{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TerminateConsentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TerminateConsentResponse) ProtoMessage() {}
+
+func (x *TerminateConsentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TerminateConsentResponse.ProtoReflect.Descriptor instead.
+func (*TerminateConsentResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *TerminateConsentResponse) GetConsent() *Consent {
+	if x != nil {
+		return x.Consent
+	}
+	return nil
+}
+
+// SuspendConsentRequest holds one.
+type SuspendConsentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Makes the call safe to repeat.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The consent.
+	ConsentId     string `protobuf:"bytes,2,opt,name=consent_id,json=consentId,proto3" json:"consent_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendConsentRequest) Reset() {
+	*x = SuspendConsentRequest{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendConsentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendConsentRequest) ProtoMessage() {}
+
+func (x *SuspendConsentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendConsentRequest.ProtoReflect.Descriptor instead.
+func (*SuspendConsentRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SuspendConsentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SuspendConsentRequest) GetConsentId() string {
+	if x != nil {
+		return x.ConsentId
+	}
+	return ""
+}
+
+// SuspendConsentResponse says what became of it.
+type SuspendConsentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The consent without its terms and times.
+	Consent       *Consent `protobuf:"bytes,1,opt,name=consent,proto3" json:"consent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendConsentResponse) Reset() {
+	*x = SuspendConsentResponse{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendConsentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendConsentResponse) ProtoMessage() {}
+
+func (x *SuspendConsentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendConsentResponse.ProtoReflect.Descriptor instead.
+func (*SuspendConsentResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SuspendConsentResponse) GetConsent() *Consent {
+	if x != nil {
+		return x.Consent
+	}
+	return nil
+}
+
+// ResumeConsentRequest resumes one.
+type ResumeConsentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Makes the call safe to repeat.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The consent.
+	ConsentId     string `protobuf:"bytes,2,opt,name=consent_id,json=consentId,proto3" json:"consent_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeConsentRequest) Reset() {
+	*x = ResumeConsentRequest{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeConsentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeConsentRequest) ProtoMessage() {}
+
+func (x *ResumeConsentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeConsentRequest.ProtoReflect.Descriptor instead.
+func (*ResumeConsentRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ResumeConsentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ResumeConsentRequest) GetConsentId() string {
+	if x != nil {
+		return x.ConsentId
+	}
+	return ""
+}
+
+// ResumeConsentResponse says what became of it.
+type ResumeConsentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The consent without its terms and times.
+	Consent       *Consent `protobuf:"bytes,1,opt,name=consent,proto3" json:"consent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeConsentResponse) Reset() {
+	*x = ResumeConsentResponse{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeConsentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeConsentResponse) ProtoMessage() {}
+
+func (x *ResumeConsentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeConsentResponse.ProtoReflect.Descriptor instead.
+func (*ResumeConsentResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ResumeConsentResponse) GetConsent() *Consent {
+	if x != nil {
+		return x.Consent
+	}
+	return nil
+}
+
 var File_wattveil_v1_consent_proto protoreflect.FileDescriptor
 
 const file_wattveil_v1_consent_proto_rawDesc = "" +
 	"\n" +
-	"\x19wattveil/v1/consent.proto\x12\vwattveil.v1\x1a\x18wattveil/v1/common.proto\"\x96\x02\n" +
+	"\x19wattveil/v1/consent.proto\x12\vwattveil.v1\x1a\x18wattveil/v1/common.proto\"\xab\x03\n" +
 	"\aConsent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\trecipient\x18\x02 \x01(\tR\trecipient\x12%\n" +
@@ -962,7 +1429,13 @@ const file_wattveil_v1_consent_proto_rawDesc = "" +
 	"\frequested_at\x18\x06 \x01(\x03R\vrequestedAt\x12\x1d\n" +
 	"\n" +
 	"decided_at\x18\a \x01(\x03R\tdecidedAt\x12\x19\n" +
-	"\bended_at\x18\b \x01(\x03R\aendedAt\"\x81\x01\n" +
+	"\bended_at\x18\b \x01(\x03R\aendedAt\x12(\n" +
+	"\x05asked\x18\t \x01(\v2\x12.wattveil.v1.TermsR\x05asked\x12\x14\n" +
+	"\x05cause\x18\n" +
+	" \x01(\tR\x05cause\x12\x16\n" +
+	"\x06status\x18\v \x01(\tR\x06status\x12\"\n" +
+	"\rfirst_read_at\x18\f \x01(\x03R\vfirstReadAt\x12\x17\n" +
+	"\aends_at\x18\r \x01(\x03R\x06endsAt\"\x81\x01\n" +
 	"\x15RequestConsentRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1f\n" +
@@ -1015,14 +1488,46 @@ const file_wattveil_v1_consent_proto_rawDesc = "" +
 	"\bnarrowed\x18\x03 \x01(\v2\x12.wattveil.v1.TermsR\bnarrowed\"w\n" +
 	"\x15NarrowConsentResponse\x12.\n" +
 	"\aconsent\x18\x01 \x01(\v2\x14.wattveil.v1.ConsentR\aconsent\x12.\n" +
-	"\areceipt\x18\x02 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt*\xb5\x01\n" +
+	"\areceipt\x18\x02 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt\"V\n" +
+	"\x16WithdrawConsentRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n" +
+	"\n" +
+	"consent_id\x18\x02 \x01(\tR\tconsentId\"I\n" +
+	"\x17WithdrawConsentResponse\x12.\n" +
+	"\aconsent\x18\x01 \x01(\v2\x14.wattveil.v1.ConsentR\aconsent\"W\n" +
+	"\x17TerminateConsentRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n" +
+	"\n" +
+	"consent_id\x18\x02 \x01(\tR\tconsentId\"J\n" +
+	"\x18TerminateConsentResponse\x12.\n" +
+	"\aconsent\x18\x01 \x01(\v2\x14.wattveil.v1.ConsentR\aconsent\"U\n" +
+	"\x15SuspendConsentRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n" +
+	"\n" +
+	"consent_id\x18\x02 \x01(\tR\tconsentId\"H\n" +
+	"\x16SuspendConsentResponse\x12.\n" +
+	"\aconsent\x18\x01 \x01(\v2\x14.wattveil.v1.ConsentR\aconsent\"T\n" +
+	"\x14ResumeConsentRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n" +
+	"\n" +
+	"consent_id\x18\x02 \x01(\tR\tconsentId\"G\n" +
+	"\x15ResumeConsentResponse\x12.\n" +
+	"\aconsent\x18\x01 \x01(\v2\x14.wattveil.v1.ConsentR\aconsent*\xa8\x02\n" +
 	"\fConsentState\x12\x1d\n" +
 	"\x19CONSENT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17CONSENT_STATE_REQUESTED\x10\x01\x12\x19\n" +
 	"\x15CONSENT_STATE_GRANTED\x10\x02\x12\x18\n" +
 	"\x14CONSENT_STATE_DENIED\x10\x03\x12\x19\n" +
 	"\x15CONSENT_STATE_REVOKED\x10\x04\x12\x19\n" +
-	"\x15CONSENT_STATE_EXPIRED\x10\x052\xe6\x04\n" +
+	"\x15CONSENT_STATE_EXPIRED\x10\x05\x12\x1b\n" +
+	"\x17CONSENT_STATE_SUSPENDED\x10\x06\x12\x1c\n" +
+	"\x18CONSENT_STATE_TERMINATED\x10\a\x12\x1b\n" +
+	"\x17CONSENT_STATE_FULFILLED\x10\b\x12\x19\n" +
+	"\x15CONSENT_STATE_INVALID\x10\t2\xd8\a\n" +
 	"\x0eConsentService\x12Y\n" +
 	"\x0eRequestConsent\x12\".wattveil.v1.RequestConsentRequest\x1a#.wattveil.v1.RequestConsentResponse\x12M\n" +
 	"\n" +
@@ -1031,7 +1536,11 @@ const file_wattveil_v1_consent_proto_rawDesc = "" +
 	"\fGrantConsent\x12 .wattveil.v1.GrantConsentRequest\x1a!.wattveil.v1.GrantConsentResponse\x12P\n" +
 	"\vDenyConsent\x12\x1f.wattveil.v1.DenyConsentRequest\x1a .wattveil.v1.DenyConsentResponse\x12V\n" +
 	"\rRevokeConsent\x12!.wattveil.v1.RevokeConsentRequest\x1a\".wattveil.v1.RevokeConsentResponse\x12V\n" +
-	"\rNarrowConsent\x12!.wattveil.v1.NarrowConsentRequest\x1a\".wattveil.v1.NarrowConsentResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
+	"\rNarrowConsent\x12!.wattveil.v1.NarrowConsentRequest\x1a\".wattveil.v1.NarrowConsentResponse\x12\\\n" +
+	"\x0fWithdrawConsent\x12#.wattveil.v1.WithdrawConsentRequest\x1a$.wattveil.v1.WithdrawConsentResponse\x12_\n" +
+	"\x10TerminateConsent\x12$.wattveil.v1.TerminateConsentRequest\x1a%.wattveil.v1.TerminateConsentResponse\x12Y\n" +
+	"\x0eSuspendConsent\x12\".wattveil.v1.SuspendConsentRequest\x1a#.wattveil.v1.SuspendConsentResponse\x12V\n" +
+	"\rResumeConsent\x12!.wattveil.v1.ResumeConsentRequest\x1a\".wattveil.v1.ResumeConsentResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
 
 var (
 	file_wattveil_v1_consent_proto_rawDescOnce sync.Once
@@ -1046,60 +1555,81 @@ func file_wattveil_v1_consent_proto_rawDescGZIP() []byte {
 }
 
 var file_wattveil_v1_consent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wattveil_v1_consent_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_wattveil_v1_consent_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_wattveil_v1_consent_proto_goTypes = []any{
-	(ConsentState)(0),              // 0: wattveil.v1.ConsentState
-	(*Consent)(nil),                // 1: wattveil.v1.Consent
-	(*RequestConsentRequest)(nil),  // 2: wattveil.v1.RequestConsentRequest
-	(*RequestConsentResponse)(nil), // 3: wattveil.v1.RequestConsentResponse
-	(*GetConsentRequest)(nil),      // 4: wattveil.v1.GetConsentRequest
-	(*GetConsentResponse)(nil),     // 5: wattveil.v1.GetConsentResponse
-	(*ListConsentsRequest)(nil),    // 6: wattveil.v1.ListConsentsRequest
-	(*ListConsentsResponse)(nil),   // 7: wattveil.v1.ListConsentsResponse
-	(*GrantConsentRequest)(nil),    // 8: wattveil.v1.GrantConsentRequest
-	(*GrantConsentResponse)(nil),   // 9: wattveil.v1.GrantConsentResponse
-	(*DenyConsentRequest)(nil),     // 10: wattveil.v1.DenyConsentRequest
-	(*DenyConsentResponse)(nil),    // 11: wattveil.v1.DenyConsentResponse
-	(*RevokeConsentRequest)(nil),   // 12: wattveil.v1.RevokeConsentRequest
-	(*RevokeConsentResponse)(nil),  // 13: wattveil.v1.RevokeConsentResponse
-	(*NarrowConsentRequest)(nil),   // 14: wattveil.v1.NarrowConsentRequest
-	(*NarrowConsentResponse)(nil),  // 15: wattveil.v1.NarrowConsentResponse
-	(*Terms)(nil),                  // 16: wattveil.v1.Terms
-	(*Receipt)(nil),                // 17: wattveil.v1.Receipt
+	(ConsentState)(0),                // 0: wattveil.v1.ConsentState
+	(*Consent)(nil),                  // 1: wattveil.v1.Consent
+	(*RequestConsentRequest)(nil),    // 2: wattveil.v1.RequestConsentRequest
+	(*RequestConsentResponse)(nil),   // 3: wattveil.v1.RequestConsentResponse
+	(*GetConsentRequest)(nil),        // 4: wattveil.v1.GetConsentRequest
+	(*GetConsentResponse)(nil),       // 5: wattveil.v1.GetConsentResponse
+	(*ListConsentsRequest)(nil),      // 6: wattveil.v1.ListConsentsRequest
+	(*ListConsentsResponse)(nil),     // 7: wattveil.v1.ListConsentsResponse
+	(*GrantConsentRequest)(nil),      // 8: wattveil.v1.GrantConsentRequest
+	(*GrantConsentResponse)(nil),     // 9: wattveil.v1.GrantConsentResponse
+	(*DenyConsentRequest)(nil),       // 10: wattveil.v1.DenyConsentRequest
+	(*DenyConsentResponse)(nil),      // 11: wattveil.v1.DenyConsentResponse
+	(*RevokeConsentRequest)(nil),     // 12: wattveil.v1.RevokeConsentRequest
+	(*RevokeConsentResponse)(nil),    // 13: wattveil.v1.RevokeConsentResponse
+	(*NarrowConsentRequest)(nil),     // 14: wattveil.v1.NarrowConsentRequest
+	(*NarrowConsentResponse)(nil),    // 15: wattveil.v1.NarrowConsentResponse
+	(*WithdrawConsentRequest)(nil),   // 16: wattveil.v1.WithdrawConsentRequest
+	(*WithdrawConsentResponse)(nil),  // 17: wattveil.v1.WithdrawConsentResponse
+	(*TerminateConsentRequest)(nil),  // 18: wattveil.v1.TerminateConsentRequest
+	(*TerminateConsentResponse)(nil), // 19: wattveil.v1.TerminateConsentResponse
+	(*SuspendConsentRequest)(nil),    // 20: wattveil.v1.SuspendConsentRequest
+	(*SuspendConsentResponse)(nil),   // 21: wattveil.v1.SuspendConsentResponse
+	(*ResumeConsentRequest)(nil),     // 22: wattveil.v1.ResumeConsentRequest
+	(*ResumeConsentResponse)(nil),    // 23: wattveil.v1.ResumeConsentResponse
+	(*Terms)(nil),                    // 24: wattveil.v1.Terms
+	(*Receipt)(nil),                  // 25: wattveil.v1.Receipt
 }
 var file_wattveil_v1_consent_proto_depIdxs = []int32{
 	0,  // 0: wattveil.v1.Consent.state:type_name -> wattveil.v1.ConsentState
-	16, // 1: wattveil.v1.Consent.terms:type_name -> wattveil.v1.Terms
-	16, // 2: wattveil.v1.RequestConsentRequest.terms:type_name -> wattveil.v1.Terms
-	1,  // 3: wattveil.v1.GetConsentResponse.consent:type_name -> wattveil.v1.Consent
-	1,  // 4: wattveil.v1.ListConsentsResponse.consents:type_name -> wattveil.v1.Consent
-	16, // 5: wattveil.v1.GrantConsentRequest.narrowed:type_name -> wattveil.v1.Terms
-	1,  // 6: wattveil.v1.GrantConsentResponse.consent:type_name -> wattveil.v1.Consent
-	17, // 7: wattveil.v1.GrantConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	17, // 8: wattveil.v1.DenyConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	17, // 9: wattveil.v1.RevokeConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	16, // 10: wattveil.v1.NarrowConsentRequest.narrowed:type_name -> wattveil.v1.Terms
-	1,  // 11: wattveil.v1.NarrowConsentResponse.consent:type_name -> wattveil.v1.Consent
-	17, // 12: wattveil.v1.NarrowConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	2,  // 13: wattveil.v1.ConsentService.RequestConsent:input_type -> wattveil.v1.RequestConsentRequest
-	4,  // 14: wattveil.v1.ConsentService.GetConsent:input_type -> wattveil.v1.GetConsentRequest
-	6,  // 15: wattveil.v1.ConsentService.ListConsents:input_type -> wattveil.v1.ListConsentsRequest
-	8,  // 16: wattveil.v1.ConsentService.GrantConsent:input_type -> wattveil.v1.GrantConsentRequest
-	10, // 17: wattveil.v1.ConsentService.DenyConsent:input_type -> wattveil.v1.DenyConsentRequest
-	12, // 18: wattveil.v1.ConsentService.RevokeConsent:input_type -> wattveil.v1.RevokeConsentRequest
-	14, // 19: wattveil.v1.ConsentService.NarrowConsent:input_type -> wattveil.v1.NarrowConsentRequest
-	3,  // 20: wattveil.v1.ConsentService.RequestConsent:output_type -> wattveil.v1.RequestConsentResponse
-	5,  // 21: wattveil.v1.ConsentService.GetConsent:output_type -> wattveil.v1.GetConsentResponse
-	7,  // 22: wattveil.v1.ConsentService.ListConsents:output_type -> wattveil.v1.ListConsentsResponse
-	9,  // 23: wattveil.v1.ConsentService.GrantConsent:output_type -> wattveil.v1.GrantConsentResponse
-	11, // 24: wattveil.v1.ConsentService.DenyConsent:output_type -> wattveil.v1.DenyConsentResponse
-	13, // 25: wattveil.v1.ConsentService.RevokeConsent:output_type -> wattveil.v1.RevokeConsentResponse
-	15, // 26: wattveil.v1.ConsentService.NarrowConsent:output_type -> wattveil.v1.NarrowConsentResponse
-	20, // [20:27] is the sub-list for method output_type
-	13, // [13:20] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	24, // 1: wattveil.v1.Consent.terms:type_name -> wattveil.v1.Terms
+	24, // 2: wattveil.v1.Consent.asked:type_name -> wattveil.v1.Terms
+	24, // 3: wattveil.v1.RequestConsentRequest.terms:type_name -> wattveil.v1.Terms
+	1,  // 4: wattveil.v1.GetConsentResponse.consent:type_name -> wattveil.v1.Consent
+	1,  // 5: wattveil.v1.ListConsentsResponse.consents:type_name -> wattveil.v1.Consent
+	24, // 6: wattveil.v1.GrantConsentRequest.narrowed:type_name -> wattveil.v1.Terms
+	1,  // 7: wattveil.v1.GrantConsentResponse.consent:type_name -> wattveil.v1.Consent
+	25, // 8: wattveil.v1.GrantConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	25, // 9: wattveil.v1.DenyConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	25, // 10: wattveil.v1.RevokeConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	24, // 11: wattveil.v1.NarrowConsentRequest.narrowed:type_name -> wattveil.v1.Terms
+	1,  // 12: wattveil.v1.NarrowConsentResponse.consent:type_name -> wattveil.v1.Consent
+	25, // 13: wattveil.v1.NarrowConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	1,  // 14: wattveil.v1.WithdrawConsentResponse.consent:type_name -> wattveil.v1.Consent
+	1,  // 15: wattveil.v1.TerminateConsentResponse.consent:type_name -> wattveil.v1.Consent
+	1,  // 16: wattveil.v1.SuspendConsentResponse.consent:type_name -> wattveil.v1.Consent
+	1,  // 17: wattveil.v1.ResumeConsentResponse.consent:type_name -> wattveil.v1.Consent
+	2,  // 18: wattveil.v1.ConsentService.RequestConsent:input_type -> wattveil.v1.RequestConsentRequest
+	4,  // 19: wattveil.v1.ConsentService.GetConsent:input_type -> wattveil.v1.GetConsentRequest
+	6,  // 20: wattveil.v1.ConsentService.ListConsents:input_type -> wattveil.v1.ListConsentsRequest
+	8,  // 21: wattveil.v1.ConsentService.GrantConsent:input_type -> wattveil.v1.GrantConsentRequest
+	10, // 22: wattveil.v1.ConsentService.DenyConsent:input_type -> wattveil.v1.DenyConsentRequest
+	12, // 23: wattveil.v1.ConsentService.RevokeConsent:input_type -> wattveil.v1.RevokeConsentRequest
+	14, // 24: wattveil.v1.ConsentService.NarrowConsent:input_type -> wattveil.v1.NarrowConsentRequest
+	16, // 25: wattveil.v1.ConsentService.WithdrawConsent:input_type -> wattveil.v1.WithdrawConsentRequest
+	18, // 26: wattveil.v1.ConsentService.TerminateConsent:input_type -> wattveil.v1.TerminateConsentRequest
+	20, // 27: wattveil.v1.ConsentService.SuspendConsent:input_type -> wattveil.v1.SuspendConsentRequest
+	22, // 28: wattveil.v1.ConsentService.ResumeConsent:input_type -> wattveil.v1.ResumeConsentRequest
+	3,  // 29: wattveil.v1.ConsentService.RequestConsent:output_type -> wattveil.v1.RequestConsentResponse
+	5,  // 30: wattveil.v1.ConsentService.GetConsent:output_type -> wattveil.v1.GetConsentResponse
+	7,  // 31: wattveil.v1.ConsentService.ListConsents:output_type -> wattveil.v1.ListConsentsResponse
+	9,  // 32: wattveil.v1.ConsentService.GrantConsent:output_type -> wattveil.v1.GrantConsentResponse
+	11, // 33: wattveil.v1.ConsentService.DenyConsent:output_type -> wattveil.v1.DenyConsentResponse
+	13, // 34: wattveil.v1.ConsentService.RevokeConsent:output_type -> wattveil.v1.RevokeConsentResponse
+	15, // 35: wattveil.v1.ConsentService.NarrowConsent:output_type -> wattveil.v1.NarrowConsentResponse
+	17, // 36: wattveil.v1.ConsentService.WithdrawConsent:output_type -> wattveil.v1.WithdrawConsentResponse
+	19, // 37: wattveil.v1.ConsentService.TerminateConsent:output_type -> wattveil.v1.TerminateConsentResponse
+	21, // 38: wattveil.v1.ConsentService.SuspendConsent:output_type -> wattveil.v1.SuspendConsentResponse
+	23, // 39: wattveil.v1.ConsentService.ResumeConsent:output_type -> wattveil.v1.ResumeConsentResponse
+	29, // [29:40] is the sub-list for method output_type
+	18, // [18:29] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_consent_proto_init() }
@@ -1114,7 +1644,7 @@ func file_wattveil_v1_consent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_consent_proto_rawDesc), len(file_wattveil_v1_consent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

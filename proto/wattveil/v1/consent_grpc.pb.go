@@ -19,13 +19,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ConsentService_RequestConsent_FullMethodName = "/wattveil.v1.ConsentService/RequestConsent"
-	ConsentService_GetConsent_FullMethodName     = "/wattveil.v1.ConsentService/GetConsent"
-	ConsentService_ListConsents_FullMethodName   = "/wattveil.v1.ConsentService/ListConsents"
-	ConsentService_GrantConsent_FullMethodName   = "/wattveil.v1.ConsentService/GrantConsent"
-	ConsentService_DenyConsent_FullMethodName    = "/wattveil.v1.ConsentService/DenyConsent"
-	ConsentService_RevokeConsent_FullMethodName  = "/wattveil.v1.ConsentService/RevokeConsent"
-	ConsentService_NarrowConsent_FullMethodName  = "/wattveil.v1.ConsentService/NarrowConsent"
+	ConsentService_RequestConsent_FullMethodName   = "/wattveil.v1.ConsentService/RequestConsent"
+	ConsentService_GetConsent_FullMethodName       = "/wattveil.v1.ConsentService/GetConsent"
+	ConsentService_ListConsents_FullMethodName     = "/wattveil.v1.ConsentService/ListConsents"
+	ConsentService_GrantConsent_FullMethodName     = "/wattveil.v1.ConsentService/GrantConsent"
+	ConsentService_DenyConsent_FullMethodName      = "/wattveil.v1.ConsentService/DenyConsent"
+	ConsentService_RevokeConsent_FullMethodName    = "/wattveil.v1.ConsentService/RevokeConsent"
+	ConsentService_NarrowConsent_FullMethodName    = "/wattveil.v1.ConsentService/NarrowConsent"
+	ConsentService_WithdrawConsent_FullMethodName  = "/wattveil.v1.ConsentService/WithdrawConsent"
+	ConsentService_TerminateConsent_FullMethodName = "/wattveil.v1.ConsentService/TerminateConsent"
+	ConsentService_SuspendConsent_FullMethodName   = "/wattveil.v1.ConsentService/SuspendConsent"
+	ConsentService_ResumeConsent_FullMethodName    = "/wattveil.v1.ConsentService/ResumeConsent"
 )
 
 // ConsentServiceClient is the client API for ConsentService service.
@@ -51,6 +55,16 @@ type ConsentServiceClient interface {
 	// NarrowConsent makes a grant allow less, effective for the very next read.
 	// The household.
 	NarrowConsent(ctx context.Context, in *NarrowConsentRequest, opts ...grpc.CallOption) (*NarrowConsentResponse, error)
+	// WithdrawConsent ends what the third party asked for or was granted. The
+	// third party.
+	WithdrawConsent(ctx context.Context, in *WithdrawConsentRequest, opts ...grpc.CallOption) (*WithdrawConsentResponse, error)
+	// TerminateConsent ends a consent or a request. The operator, the regulator.
+	TerminateConsent(ctx context.Context, in *TerminateConsentRequest, opts ...grpc.CallOption) (*TerminateConsentResponse, error)
+	// SuspendConsent puts a grant on hold, effective for the very next read. The
+	// operator, the regulator.
+	SuspendConsent(ctx context.Context, in *SuspendConsentRequest, opts ...grpc.CallOption) (*SuspendConsentResponse, error)
+	// ResumeConsent takes a grant off hold; who put it there.
+	ResumeConsent(ctx context.Context, in *ResumeConsentRequest, opts ...grpc.CallOption) (*ResumeConsentResponse, error)
 }
 
 type consentServiceClient struct {
@@ -131,6 +145,46 @@ func (c *consentServiceClient) NarrowConsent(ctx context.Context, in *NarrowCons
 	return out, nil
 }
 
+func (c *consentServiceClient) WithdrawConsent(ctx context.Context, in *WithdrawConsentRequest, opts ...grpc.CallOption) (*WithdrawConsentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WithdrawConsentResponse)
+	err := c.cc.Invoke(ctx, ConsentService_WithdrawConsent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *consentServiceClient) TerminateConsent(ctx context.Context, in *TerminateConsentRequest, opts ...grpc.CallOption) (*TerminateConsentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TerminateConsentResponse)
+	err := c.cc.Invoke(ctx, ConsentService_TerminateConsent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *consentServiceClient) SuspendConsent(ctx context.Context, in *SuspendConsentRequest, opts ...grpc.CallOption) (*SuspendConsentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SuspendConsentResponse)
+	err := c.cc.Invoke(ctx, ConsentService_SuspendConsent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *consentServiceClient) ResumeConsent(ctx context.Context, in *ResumeConsentRequest, opts ...grpc.CallOption) (*ResumeConsentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeConsentResponse)
+	err := c.cc.Invoke(ctx, ConsentService_ResumeConsent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ConsentServiceServer is the server API for ConsentService service.
 // All implementations must embed UnimplementedConsentServiceServer
 // for forward compatibility.
@@ -154,6 +208,16 @@ type ConsentServiceServer interface {
 	// NarrowConsent makes a grant allow less, effective for the very next read.
 	// The household.
 	NarrowConsent(context.Context, *NarrowConsentRequest) (*NarrowConsentResponse, error)
+	// WithdrawConsent ends what the third party asked for or was granted. The
+	// third party.
+	WithdrawConsent(context.Context, *WithdrawConsentRequest) (*WithdrawConsentResponse, error)
+	// TerminateConsent ends a consent or a request. The operator, the regulator.
+	TerminateConsent(context.Context, *TerminateConsentRequest) (*TerminateConsentResponse, error)
+	// SuspendConsent puts a grant on hold, effective for the very next read. The
+	// operator, the regulator.
+	SuspendConsent(context.Context, *SuspendConsentRequest) (*SuspendConsentResponse, error)
+	// ResumeConsent takes a grant off hold; who put it there.
+	ResumeConsent(context.Context, *ResumeConsentRequest) (*ResumeConsentResponse, error)
 	mustEmbedUnimplementedConsentServiceServer()
 }
 
@@ -184,6 +248,18 @@ func (UnimplementedConsentServiceServer) RevokeConsent(context.Context, *RevokeC
 }
 func (UnimplementedConsentServiceServer) NarrowConsent(context.Context, *NarrowConsentRequest) (*NarrowConsentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method NarrowConsent not implemented")
+}
+func (UnimplementedConsentServiceServer) WithdrawConsent(context.Context, *WithdrawConsentRequest) (*WithdrawConsentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method WithdrawConsent not implemented")
+}
+func (UnimplementedConsentServiceServer) TerminateConsent(context.Context, *TerminateConsentRequest) (*TerminateConsentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TerminateConsent not implemented")
+}
+func (UnimplementedConsentServiceServer) SuspendConsent(context.Context, *SuspendConsentRequest) (*SuspendConsentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SuspendConsent not implemented")
+}
+func (UnimplementedConsentServiceServer) ResumeConsent(context.Context, *ResumeConsentRequest) (*ResumeConsentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeConsent not implemented")
 }
 func (UnimplementedConsentServiceServer) mustEmbedUnimplementedConsentServiceServer() {}
 func (UnimplementedConsentServiceServer) testEmbeddedByValue()                        {}
@@ -332,6 +408,78 @@ func _ConsentService_NarrowConsent_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ConsentService_WithdrawConsent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WithdrawConsentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConsentServiceServer).WithdrawConsent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConsentService_WithdrawConsent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConsentServiceServer).WithdrawConsent(ctx, req.(*WithdrawConsentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ConsentService_TerminateConsent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TerminateConsentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConsentServiceServer).TerminateConsent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConsentService_TerminateConsent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConsentServiceServer).TerminateConsent(ctx, req.(*TerminateConsentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ConsentService_SuspendConsent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SuspendConsentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConsentServiceServer).SuspendConsent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConsentService_SuspendConsent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConsentServiceServer).SuspendConsent(ctx, req.(*SuspendConsentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ConsentService_ResumeConsent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeConsentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConsentServiceServer).ResumeConsent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConsentService_ResumeConsent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConsentServiceServer).ResumeConsent(ctx, req.(*ResumeConsentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ConsentService_ServiceDesc is the grpc.ServiceDesc for ConsentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -366,6 +514,22 @@ var ConsentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "NarrowConsent",
 			Handler:    _ConsentService_NarrowConsent_Handler,
+		},
+		{
+			MethodName: "WithdrawConsent",
+			Handler:    _ConsentService_WithdrawConsent_Handler,
+		},
+		{
+			MethodName: "TerminateConsent",
+			Handler:    _ConsentService_TerminateConsent_Handler,
+		},
+		{
+			MethodName: "SuspendConsent",
+			Handler:    _ConsentService_SuspendConsent_Handler,
+		},
+		{
+			MethodName: "ResumeConsent",
+			Handler:    _ConsentService_ResumeConsent_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

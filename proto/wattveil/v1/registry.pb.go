@@ -879,6 +879,107 @@ func (*MoveOutResponse) Descriptor() ([]byte, []int) {
 	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{16}
 }
 
+// AddUsagePointsRequest names usage points that came to a household.
+type AddUsagePointsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The household, which lives somewhere.
+	Household string `protobuf:"bytes,1,opt,name=household,proto3" json:"household,omitempty"`
+	// Known usage points where nobody lives from then on.
+	UsagePoints []string `protobuf:"bytes,2,rep,name=usage_points,json=usagePoints,proto3" json:"usage_points,omitempty"`
+	// From this instant on, Unix seconds UTC.
+	From          int64 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddUsagePointsRequest) Reset() {
+	*x = AddUsagePointsRequest{}
+	mi := &file_wattveil_v1_registry_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddUsagePointsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddUsagePointsRequest) ProtoMessage() {}
+
+func (x *AddUsagePointsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_registry_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddUsagePointsRequest.ProtoReflect.Descriptor instead.
+func (*AddUsagePointsRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AddUsagePointsRequest) GetHousehold() string {
+	if x != nil {
+		return x.Household
+	}
+	return ""
+}
+
+func (x *AddUsagePointsRequest) GetUsagePoints() []string {
+	if x != nil {
+		return x.UsagePoints
+	}
+	return nil
+}
+
+func (x *AddUsagePointsRequest) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+// AddUsagePointsResponse is empty.
+type AddUsagePointsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddUsagePointsResponse) Reset() {
+	*x = AddUsagePointsResponse{}
+	mi := &file_wattveil_v1_registry_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddUsagePointsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddUsagePointsResponse) ProtoMessage() {}
+
+func (x *AddUsagePointsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_registry_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddUsagePointsResponse.ProtoReflect.Descriptor instead.
+func (*AddUsagePointsResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{18}
+}
+
 // IssueLetterCodeRequest names a household.
 type IssueLetterCodeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -890,7 +991,7 @@ type IssueLetterCodeRequest struct {
 
 func (x *IssueLetterCodeRequest) Reset() {
 	*x = IssueLetterCodeRequest{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[17]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1003,7 @@ func (x *IssueLetterCodeRequest) String() string {
 func (*IssueLetterCodeRequest) ProtoMessage() {}
 
 func (x *IssueLetterCodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[17]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1016,7 @@ func (x *IssueLetterCodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueLetterCodeRequest.ProtoReflect.Descriptor instead.
 func (*IssueLetterCodeRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{17}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *IssueLetterCodeRequest) GetHousehold() string {
@@ -936,7 +1037,7 @@ type IssueLetterCodeResponse struct {
 
 func (x *IssueLetterCodeResponse) Reset() {
 	*x = IssueLetterCodeResponse{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[18]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1049,7 @@ func (x *IssueLetterCodeResponse) String() string {
 func (*IssueLetterCodeResponse) ProtoMessage() {}
 
 func (x *IssueLetterCodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[18]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1062,7 @@ func (x *IssueLetterCodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueLetterCodeResponse.ProtoReflect.Descriptor instead.
 func (*IssueLetterCodeResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{18}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *IssueLetterCodeResponse) GetLetterCode() string {
@@ -982,7 +1083,7 @@ type PutRecipientsRequest struct {
 
 func (x *PutRecipientsRequest) Reset() {
 	*x = PutRecipientsRequest{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[19]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1095,7 @@ func (x *PutRecipientsRequest) String() string {
 func (*PutRecipientsRequest) ProtoMessage() {}
 
 func (x *PutRecipientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[19]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1108,7 @@ func (x *PutRecipientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRecipientsRequest.ProtoReflect.Descriptor instead.
 func (*PutRecipientsRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{19}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutRecipientsRequest) GetRecipients() []*Recipient {
@@ -1030,7 +1131,7 @@ type Recipient struct {
 
 func (x *Recipient) Reset() {
 	*x = Recipient{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[20]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1143,7 @@ func (x *Recipient) String() string {
 func (*Recipient) ProtoMessage() {}
 
 func (x *Recipient) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[20]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1156,7 @@ func (x *Recipient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recipient.ProtoReflect.Descriptor instead.
 func (*Recipient) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{20}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Recipient) GetId() string {
@@ -1081,7 +1182,7 @@ type PutRecipientsResponse struct {
 
 func (x *PutRecipientsResponse) Reset() {
 	*x = PutRecipientsResponse{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[21]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1194,7 @@ func (x *PutRecipientsResponse) String() string {
 func (*PutRecipientsResponse) ProtoMessage() {}
 
 func (x *PutRecipientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[21]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1207,7 @@ func (x *PutRecipientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRecipientsResponse.ProtoReflect.Descriptor instead.
 func (*PutRecipientsResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{21}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{23}
 }
 
 // EraseHouseholdRequest names whom to forget.
@@ -1123,7 +1224,7 @@ type EraseHouseholdRequest struct {
 
 func (x *EraseHouseholdRequest) Reset() {
 	*x = EraseHouseholdRequest{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[22]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1236,7 @@ func (x *EraseHouseholdRequest) String() string {
 func (*EraseHouseholdRequest) ProtoMessage() {}
 
 func (x *EraseHouseholdRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[22]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1249,7 @@ func (x *EraseHouseholdRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseHouseholdRequest.ProtoReflect.Descriptor instead.
 func (*EraseHouseholdRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{22}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EraseHouseholdRequest) GetHousehold() string {
@@ -1178,7 +1279,7 @@ type EraseHouseholdResponse struct {
 
 func (x *EraseHouseholdResponse) Reset() {
 	*x = EraseHouseholdResponse{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[23]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1291,7 @@ func (x *EraseHouseholdResponse) String() string {
 func (*EraseHouseholdResponse) ProtoMessage() {}
 
 func (x *EraseHouseholdResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[23]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1304,7 @@ func (x *EraseHouseholdResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseHouseholdResponse.ProtoReflect.Descriptor instead.
 func (*EraseHouseholdResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{23}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *EraseHouseholdResponse) GetIndices() []uint64 {
@@ -1229,7 +1330,7 @@ type GetKeyStatusRequest struct {
 
 func (x *GetKeyStatusRequest) Reset() {
 	*x = GetKeyStatusRequest{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[24]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1342,7 @@ func (x *GetKeyStatusRequest) String() string {
 func (*GetKeyStatusRequest) ProtoMessage() {}
 
 func (x *GetKeyStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[24]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1355,7 @@ func (x *GetKeyStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetKeyStatusRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{24}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{26}
 }
 
 // GetKeyStatusResponse says how keys stand.
@@ -1272,7 +1373,7 @@ type GetKeyStatusResponse struct {
 
 func (x *GetKeyStatusResponse) Reset() {
 	*x = GetKeyStatusResponse{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[25]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1385,7 @@ func (x *GetKeyStatusResponse) String() string {
 func (*GetKeyStatusResponse) ProtoMessage() {}
 
 func (x *GetKeyStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[25]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1398,7 @@ func (x *GetKeyStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeyStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetKeyStatusResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{25}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetKeyStatusResponse) GetState() string {
@@ -1345,7 +1446,7 @@ type PairStatus struct {
 
 func (x *PairStatus) Reset() {
 	*x = PairStatus{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[26]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1458,7 @@ func (x *PairStatus) String() string {
 func (*PairStatus) ProtoMessage() {}
 
 func (x *PairStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[26]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1471,7 @@ func (x *PairStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairStatus.ProtoReflect.Descriptor instead.
 func (*PairStatus) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{26}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PairStatus) GetRound() uint64 {
@@ -1443,7 +1544,7 @@ type KeyStatus struct {
 
 func (x *KeyStatus) Reset() {
 	*x = KeyStatus{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[27]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1556,7 @@ func (x *KeyStatus) String() string {
 func (*KeyStatus) ProtoMessage() {}
 
 func (x *KeyStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[27]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1569,7 @@ func (x *KeyStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyStatus.ProtoReflect.Descriptor instead.
 func (*KeyStatus) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{27}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *KeyStatus) GetName() string {
@@ -1549,7 +1650,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[28]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1662,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[28]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1675,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{28}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RotateKeysRequest) GetRetireNow() bool {
@@ -1612,7 +1713,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_wattveil_v1_registry_proto_msgTypes[29]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1725,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_registry_proto_msgTypes[29]
+	mi := &file_wattveil_v1_registry_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1738,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{29}
+	return file_wattveil_v1_registry_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RotateKeysResponse) GetName() string {
@@ -1727,7 +1828,12 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"\x0eMoveOutRequest\x12\x1c\n" +
 	"\thousehold\x18\x01 \x01(\tR\thousehold\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\x03R\x02at\"\x11\n" +
-	"\x0fMoveOutResponse\"6\n" +
+	"\x0fMoveOutResponse\"l\n" +
+	"\x15AddUsagePointsRequest\x12\x1c\n" +
+	"\thousehold\x18\x01 \x01(\tR\thousehold\x12!\n" +
+	"\fusage_points\x18\x02 \x03(\tR\vusagePoints\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\x03R\x04from\"\x18\n" +
+	"\x16AddUsagePointsResponse\"6\n" +
 	"\x16IssueLetterCodeRequest\x12\x1c\n" +
 	"\thousehold\x18\x01 \x01(\tR\thousehold\":\n" +
 	"\x17IssueLetterCodeResponse\x12\x1f\n" +
@@ -1785,14 +1891,15 @@ const file_wattveil_v1_registry_proto_rawDesc = "" +
 	"\x03old\x18\x03 \x01(\x04R\x03old\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\x04R\aversion\x12\x1d\n" +
 	"\n" +
-	"retires_at\x18\x05 \x01(\x03R\tretiresAt2\xcc\a\n" +
+	"retires_at\x18\x05 \x01(\x03R\tretiresAt2\xa7\b\n" +
 	"\x0fRegistryService\x12S\n" +
 	"\fPutUtilities\x12 .wattveil.v1.PutUtilitiesRequest\x1a!.wattveil.v1.PutUtilitiesResponse\x12S\n" +
 	"\fPutGridNodes\x12 .wattveil.v1.PutGridNodesRequest\x1a!.wattveil.v1.PutGridNodesResponse\x12V\n" +
 	"\rListGridNodes\x12!.wattveil.v1.ListGridNodesRequest\x1a\".wattveil.v1.ListGridNodesResponse\x12Y\n" +
 	"\x0ePutUsagePoints\x12\".wattveil.v1.PutUsagePointsRequest\x1a#.wattveil.v1.PutUsagePointsResponse\x12_\n" +
 	"\x10CreateHouseholds\x12$.wattveil.v1.CreateHouseholdsRequest\x1a%.wattveil.v1.CreateHouseholdsResponse\x12D\n" +
-	"\aMoveOut\x12\x1b.wattveil.v1.MoveOutRequest\x1a\x1c.wattveil.v1.MoveOutResponse\x12\\\n" +
+	"\aMoveOut\x12\x1b.wattveil.v1.MoveOutRequest\x1a\x1c.wattveil.v1.MoveOutResponse\x12Y\n" +
+	"\x0eAddUsagePoints\x12\".wattveil.v1.AddUsagePointsRequest\x1a#.wattveil.v1.AddUsagePointsResponse\x12\\\n" +
 	"\x0fIssueLetterCode\x12#.wattveil.v1.IssueLetterCodeRequest\x1a$.wattveil.v1.IssueLetterCodeResponse\x12V\n" +
 	"\rPutRecipients\x12!.wattveil.v1.PutRecipientsRequest\x1a\".wattveil.v1.PutRecipientsResponse\x12Y\n" +
 	"\x0eEraseHousehold\x12\".wattveil.v1.EraseHouseholdRequest\x1a#.wattveil.v1.EraseHouseholdResponse\x12S\n" +
@@ -1812,7 +1919,7 @@ func file_wattveil_v1_registry_proto_rawDescGZIP() []byte {
 	return file_wattveil_v1_registry_proto_rawDescData
 }
 
-var file_wattveil_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_wattveil_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_wattveil_v1_registry_proto_goTypes = []any{
 	(*PutUtilitiesRequest)(nil),      // 0: wattveil.v1.PutUtilitiesRequest
 	(*Utility)(nil),                  // 1: wattveil.v1.Utility
@@ -1831,19 +1938,21 @@ var file_wattveil_v1_registry_proto_goTypes = []any{
 	(*CreatedHousehold)(nil),         // 14: wattveil.v1.CreatedHousehold
 	(*MoveOutRequest)(nil),           // 15: wattveil.v1.MoveOutRequest
 	(*MoveOutResponse)(nil),          // 16: wattveil.v1.MoveOutResponse
-	(*IssueLetterCodeRequest)(nil),   // 17: wattveil.v1.IssueLetterCodeRequest
-	(*IssueLetterCodeResponse)(nil),  // 18: wattveil.v1.IssueLetterCodeResponse
-	(*PutRecipientsRequest)(nil),     // 19: wattveil.v1.PutRecipientsRequest
-	(*Recipient)(nil),                // 20: wattveil.v1.Recipient
-	(*PutRecipientsResponse)(nil),    // 21: wattveil.v1.PutRecipientsResponse
-	(*EraseHouseholdRequest)(nil),    // 22: wattveil.v1.EraseHouseholdRequest
-	(*EraseHouseholdResponse)(nil),   // 23: wattveil.v1.EraseHouseholdResponse
-	(*GetKeyStatusRequest)(nil),      // 24: wattveil.v1.GetKeyStatusRequest
-	(*GetKeyStatusResponse)(nil),     // 25: wattveil.v1.GetKeyStatusResponse
-	(*PairStatus)(nil),               // 26: wattveil.v1.PairStatus
-	(*KeyStatus)(nil),                // 27: wattveil.v1.KeyStatus
-	(*RotateKeysRequest)(nil),        // 28: wattveil.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),       // 29: wattveil.v1.RotateKeysResponse
+	(*AddUsagePointsRequest)(nil),    // 17: wattveil.v1.AddUsagePointsRequest
+	(*AddUsagePointsResponse)(nil),   // 18: wattveil.v1.AddUsagePointsResponse
+	(*IssueLetterCodeRequest)(nil),   // 19: wattveil.v1.IssueLetterCodeRequest
+	(*IssueLetterCodeResponse)(nil),  // 20: wattveil.v1.IssueLetterCodeResponse
+	(*PutRecipientsRequest)(nil),     // 21: wattveil.v1.PutRecipientsRequest
+	(*Recipient)(nil),                // 22: wattveil.v1.Recipient
+	(*PutRecipientsResponse)(nil),    // 23: wattveil.v1.PutRecipientsResponse
+	(*EraseHouseholdRequest)(nil),    // 24: wattveil.v1.EraseHouseholdRequest
+	(*EraseHouseholdResponse)(nil),   // 25: wattveil.v1.EraseHouseholdResponse
+	(*GetKeyStatusRequest)(nil),      // 26: wattveil.v1.GetKeyStatusRequest
+	(*GetKeyStatusResponse)(nil),     // 27: wattveil.v1.GetKeyStatusResponse
+	(*PairStatus)(nil),               // 28: wattveil.v1.PairStatus
+	(*KeyStatus)(nil),                // 29: wattveil.v1.KeyStatus
+	(*RotateKeysRequest)(nil),        // 30: wattveil.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),       // 31: wattveil.v1.RotateKeysResponse
 }
 var file_wattveil_v1_registry_proto_depIdxs = []int32{
 	1,  // 0: wattveil.v1.PutUtilitiesRequest.utilities:type_name -> wattveil.v1.Utility
@@ -1852,33 +1961,35 @@ var file_wattveil_v1_registry_proto_depIdxs = []int32{
 	9,  // 3: wattveil.v1.PutUsagePointsRequest.points:type_name -> wattveil.v1.UsagePoint
 	12, // 4: wattveil.v1.CreateHouseholdsRequest.households:type_name -> wattveil.v1.NewHousehold
 	14, // 5: wattveil.v1.CreateHouseholdsResponse.households:type_name -> wattveil.v1.CreatedHousehold
-	20, // 6: wattveil.v1.PutRecipientsRequest.recipients:type_name -> wattveil.v1.Recipient
-	27, // 7: wattveil.v1.GetKeyStatusResponse.keys:type_name -> wattveil.v1.KeyStatus
-	26, // 8: wattveil.v1.GetKeyStatusResponse.pairs:type_name -> wattveil.v1.PairStatus
+	22, // 6: wattveil.v1.PutRecipientsRequest.recipients:type_name -> wattveil.v1.Recipient
+	29, // 7: wattveil.v1.GetKeyStatusResponse.keys:type_name -> wattveil.v1.KeyStatus
+	28, // 8: wattveil.v1.GetKeyStatusResponse.pairs:type_name -> wattveil.v1.PairStatus
 	0,  // 9: wattveil.v1.RegistryService.PutUtilities:input_type -> wattveil.v1.PutUtilitiesRequest
 	3,  // 10: wattveil.v1.RegistryService.PutGridNodes:input_type -> wattveil.v1.PutGridNodesRequest
 	6,  // 11: wattveil.v1.RegistryService.ListGridNodes:input_type -> wattveil.v1.ListGridNodesRequest
 	8,  // 12: wattveil.v1.RegistryService.PutUsagePoints:input_type -> wattveil.v1.PutUsagePointsRequest
 	11, // 13: wattveil.v1.RegistryService.CreateHouseholds:input_type -> wattveil.v1.CreateHouseholdsRequest
 	15, // 14: wattveil.v1.RegistryService.MoveOut:input_type -> wattveil.v1.MoveOutRequest
-	17, // 15: wattveil.v1.RegistryService.IssueLetterCode:input_type -> wattveil.v1.IssueLetterCodeRequest
-	19, // 16: wattveil.v1.RegistryService.PutRecipients:input_type -> wattveil.v1.PutRecipientsRequest
-	22, // 17: wattveil.v1.RegistryService.EraseHousehold:input_type -> wattveil.v1.EraseHouseholdRequest
-	24, // 18: wattveil.v1.RegistryService.GetKeyStatus:input_type -> wattveil.v1.GetKeyStatusRequest
-	28, // 19: wattveil.v1.RegistryService.RotateKeys:input_type -> wattveil.v1.RotateKeysRequest
-	2,  // 20: wattveil.v1.RegistryService.PutUtilities:output_type -> wattveil.v1.PutUtilitiesResponse
-	5,  // 21: wattveil.v1.RegistryService.PutGridNodes:output_type -> wattveil.v1.PutGridNodesResponse
-	7,  // 22: wattveil.v1.RegistryService.ListGridNodes:output_type -> wattveil.v1.ListGridNodesResponse
-	10, // 23: wattveil.v1.RegistryService.PutUsagePoints:output_type -> wattveil.v1.PutUsagePointsResponse
-	13, // 24: wattveil.v1.RegistryService.CreateHouseholds:output_type -> wattveil.v1.CreateHouseholdsResponse
-	16, // 25: wattveil.v1.RegistryService.MoveOut:output_type -> wattveil.v1.MoveOutResponse
-	18, // 26: wattveil.v1.RegistryService.IssueLetterCode:output_type -> wattveil.v1.IssueLetterCodeResponse
-	21, // 27: wattveil.v1.RegistryService.PutRecipients:output_type -> wattveil.v1.PutRecipientsResponse
-	23, // 28: wattveil.v1.RegistryService.EraseHousehold:output_type -> wattveil.v1.EraseHouseholdResponse
-	25, // 29: wattveil.v1.RegistryService.GetKeyStatus:output_type -> wattveil.v1.GetKeyStatusResponse
-	29, // 30: wattveil.v1.RegistryService.RotateKeys:output_type -> wattveil.v1.RotateKeysResponse
-	20, // [20:31] is the sub-list for method output_type
-	9,  // [9:20] is the sub-list for method input_type
+	17, // 15: wattveil.v1.RegistryService.AddUsagePoints:input_type -> wattveil.v1.AddUsagePointsRequest
+	19, // 16: wattveil.v1.RegistryService.IssueLetterCode:input_type -> wattveil.v1.IssueLetterCodeRequest
+	21, // 17: wattveil.v1.RegistryService.PutRecipients:input_type -> wattveil.v1.PutRecipientsRequest
+	24, // 18: wattveil.v1.RegistryService.EraseHousehold:input_type -> wattveil.v1.EraseHouseholdRequest
+	26, // 19: wattveil.v1.RegistryService.GetKeyStatus:input_type -> wattveil.v1.GetKeyStatusRequest
+	30, // 20: wattveil.v1.RegistryService.RotateKeys:input_type -> wattveil.v1.RotateKeysRequest
+	2,  // 21: wattveil.v1.RegistryService.PutUtilities:output_type -> wattveil.v1.PutUtilitiesResponse
+	5,  // 22: wattveil.v1.RegistryService.PutGridNodes:output_type -> wattveil.v1.PutGridNodesResponse
+	7,  // 23: wattveil.v1.RegistryService.ListGridNodes:output_type -> wattveil.v1.ListGridNodesResponse
+	10, // 24: wattveil.v1.RegistryService.PutUsagePoints:output_type -> wattveil.v1.PutUsagePointsResponse
+	13, // 25: wattveil.v1.RegistryService.CreateHouseholds:output_type -> wattveil.v1.CreateHouseholdsResponse
+	16, // 26: wattveil.v1.RegistryService.MoveOut:output_type -> wattveil.v1.MoveOutResponse
+	18, // 27: wattveil.v1.RegistryService.AddUsagePoints:output_type -> wattveil.v1.AddUsagePointsResponse
+	20, // 28: wattveil.v1.RegistryService.IssueLetterCode:output_type -> wattveil.v1.IssueLetterCodeResponse
+	23, // 29: wattveil.v1.RegistryService.PutRecipients:output_type -> wattveil.v1.PutRecipientsResponse
+	25, // 30: wattveil.v1.RegistryService.EraseHousehold:output_type -> wattveil.v1.EraseHouseholdResponse
+	27, // 31: wattveil.v1.RegistryService.GetKeyStatus:output_type -> wattveil.v1.GetKeyStatusResponse
+	31, // 32: wattveil.v1.RegistryService.RotateKeys:output_type -> wattveil.v1.RotateKeysResponse
+	21, // [21:33] is the sub-list for method output_type
+	9,  // [9:21] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
 	9,  // [9:9] is the sub-list for extension extendee
 	0,  // [0:9] is the sub-list for field type_name
@@ -1895,7 +2006,7 @@ func file_wattveil_v1_registry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_registry_proto_rawDesc), len(file_wattveil_v1_registry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	RegistryService_PutUsagePoints_FullMethodName   = "/wattveil.v1.RegistryService/PutUsagePoints"
 	RegistryService_CreateHouseholds_FullMethodName = "/wattveil.v1.RegistryService/CreateHouseholds"
 	RegistryService_MoveOut_FullMethodName          = "/wattveil.v1.RegistryService/MoveOut"
+	RegistryService_AddUsagePoints_FullMethodName   = "/wattveil.v1.RegistryService/AddUsagePoints"
 	RegistryService_IssueLetterCode_FullMethodName  = "/wattveil.v1.RegistryService/IssueLetterCode"
 	RegistryService_PutRecipients_FullMethodName    = "/wattveil.v1.RegistryService/PutRecipients"
 	RegistryService_EraseHousehold_FullMethodName   = "/wattveil.v1.RegistryService/EraseHousehold"
@@ -53,6 +54,9 @@ type RegistryServiceClient interface {
 	// MoveOut ends a household's occupancies: intervals from then on belong to
 	// the next occupant.
 	MoveOut(ctx context.Context, in *MoveOutRequest, opts ...grpc.CallOption) (*MoveOutResponse, error)
+	// AddUsagePoints gives a household more usage points. A consent that includes
+	// future usage points covers them from its next read on.
+	AddUsagePoints(ctx context.Context, in *AddUsagePointsRequest, opts ...grpc.CallOption) (*AddUsagePointsResponse, error)
 	// IssueLetterCode makes a new one-time letter code for a household whose
 	// letter was lost; codes not used before end.
 	IssueLetterCode(ctx context.Context, in *IssueLetterCodeRequest, opts ...grpc.CallOption) (*IssueLetterCodeResponse, error)
@@ -140,6 +144,16 @@ func (c *registryServiceClient) MoveOut(ctx context.Context, in *MoveOutRequest,
 	return out, nil
 }
 
+func (c *registryServiceClient) AddUsagePoints(ctx context.Context, in *AddUsagePointsRequest, opts ...grpc.CallOption) (*AddUsagePointsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AddUsagePointsResponse)
+	err := c.cc.Invoke(ctx, RegistryService_AddUsagePoints_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *registryServiceClient) IssueLetterCode(ctx context.Context, in *IssueLetterCodeRequest, opts ...grpc.CallOption) (*IssueLetterCodeResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(IssueLetterCodeResponse)
@@ -220,6 +234,9 @@ type RegistryServiceServer interface {
 	// MoveOut ends a household's occupancies: intervals from then on belong to
 	// the next occupant.
 	MoveOut(context.Context, *MoveOutRequest) (*MoveOutResponse, error)
+	// AddUsagePoints gives a household more usage points. A consent that includes
+	// future usage points covers them from its next read on.
+	AddUsagePoints(context.Context, *AddUsagePointsRequest) (*AddUsagePointsResponse, error)
 	// IssueLetterCode makes a new one-time letter code for a household whose
 	// letter was lost; codes not used before end.
 	IssueLetterCode(context.Context, *IssueLetterCodeRequest) (*IssueLetterCodeResponse, error)
@@ -264,6 +281,9 @@ func (UnimplementedRegistryServiceServer) CreateHouseholds(context.Context, *Cre
 }
 func (UnimplementedRegistryServiceServer) MoveOut(context.Context, *MoveOutRequest) (*MoveOutResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method MoveOut not implemented")
+}
+func (UnimplementedRegistryServiceServer) AddUsagePoints(context.Context, *AddUsagePointsRequest) (*AddUsagePointsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AddUsagePoints not implemented")
 }
 func (UnimplementedRegistryServiceServer) IssueLetterCode(context.Context, *IssueLetterCodeRequest) (*IssueLetterCodeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method IssueLetterCode not implemented")
@@ -409,6 +429,24 @@ func _RegistryService_MoveOut_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RegistryService_AddUsagePoints_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AddUsagePointsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegistryServiceServer).AddUsagePoints(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RegistryService_AddUsagePoints_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegistryServiceServer).AddUsagePoints(ctx, req.(*AddUsagePointsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RegistryService_IssueLetterCode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(IssueLetterCodeRequest)
 	if err := dec(in); err != nil {
@@ -522,6 +560,10 @@ var RegistryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "MoveOut",
 			Handler:    _RegistryService_MoveOut_Handler,
+		},
+		{
+			MethodName: "AddUsagePoints",
+			Handler:    _RegistryService_AddUsagePoints_Handler,
 		},
 		{
 			MethodName: "IssueLetterCode",
