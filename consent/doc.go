@@ -12,15 +12,15 @@
 // A recipient asks ([Service.Request]), the household that lives at the usage
 // point decides, and time ends what nobody ends:
 //
-//	          ┌ narrow, extend ┐
-//	          ▼                │  suspend ──▶ suspended ── resume ──▶ granted
-//	       granted ────────────┤  revoke ───▶ revoked      (suspended ends as granted does)
-//	          ▲                ├─ expire ───▶ expired
-//	        grant              ├─ terminate ▶ terminated
-//	          │                └─ fulfil ───▶ fulfilled
-//	      requested ── deny ──▶ denied
-//	          ├─────── expire ▶ expired
-//	          └── invalidate ─▶ invalid
+//	    ┌ narrow, extend ┐
+//	    ▼                │  suspend ──▶ suspended ── resume ──▶ granted
+//	 granted ────────────┤  revoke ───▶ revoked      (suspended ends as granted does)
+//	    ▲                ├─ expire ───▶ expired
+//	  grant              ├─ terminate ▶ terminated
+//	    │                └─ fulfil ───▶ fulfilled
+//	requested ── deny ──▶ denied
+//	    ├─────── expire ▶ expired
+//	    └── invalidate ─▶ invalid
 //
 // Each step is one leaf that commits together with the new state. A grant may
 // narrow the [Terms] in any respect and widen them in none; it names the usage
