@@ -39,6 +39,11 @@ var Matrix = map[string]Rule{
 	"/wattveil.v1.ConsentService/RevokeConsent":  {onAccess, HouseholdKind},
 	"/wattveil.v1.ConsentService/NarrowConsent":  {onAccess, HouseholdKind},
 
+	"/wattveil.v1.ConsentService/GetConsentReceipt": {onAccess, RecipientKind | HouseholdKind},
+	// Who holds a receipt's address may see what it is about and revoke it, whoever it is.
+	"/wattveil.v1.ConsentService/OpenReceipt":     {onAccess, Public | HouseholdKind},
+	"/wattveil.v1.ConsentService/RevokeByReceipt": {onAccess, Public | HouseholdKind},
+
 	"/wattveil.v1.ConsentService/WithdrawConsent":  {onAccess, RecipientKind},
 	"/wattveil.v1.ConsentService/TerminateConsent": {onAccess, OperatorKind | RegulatorKind},
 	"/wattveil.v1.ConsentService/SuspendConsent":   {onAccess, OperatorKind | RegulatorKind},

@@ -182,6 +182,7 @@ func TestRoutes(t *testing.T) {
 	want := map[string]string{
 		"/v1/": guardMatrix, "/": guardPortal,
 		"GET /openapi.json": guardPublic, "GET /checkpoint": guardPublic, "GET /checkpoints": guardPublic, "GET /checkpoints/": guardPublic, "GET /tile/": guardPublic, "GET /healthz": guardPublic, "GET /readyz": guardPublic,
+		"GET /.well-known/jwks.json": guardPublic,
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("routes %v, want %v", got, want)
@@ -192,9 +193,10 @@ func TestRoutes(t *testing.T) {
 // has neither pages nor the record's files, and a regulator's certificate ends where its
 // calls are answered.
 func TestRoutesOfParts(t *testing.T) {
+	keys := "GET /.well-known/jwks.json" // of what the part states that shows consents
 	record := []string{"GET /checkpoint", "GET /checkpoints", "GET /checkpoints/", "GET /tile/"}
 	for roles, want := range map[roleSet][]string{
-		onIngest: nil, onRelease: nil, onAccess: nil, onKeyguard: nil, onIngest | onRelease | onAccess | onKeyguard: nil,
+		onIngest: nil, onRelease: nil, onAccess: {keys}, onKeyguard: nil, onIngest | onRelease | onAccess | onKeyguard: {keys},
 		onLedger:            append([]string{"GET /regulator", "GET /regulator/", "GET /static/"}, record...),
 		onPortal:            {"/"},
 		onLedger | onPortal: append([]string{"/"}, record...),

@@ -20,6 +20,10 @@ type consentService struct {
 	prover   *ledger.Prover
 	consents *consent.Service[*store.Tx]
 	clock    Clock
+	origin   string // of the ledger
+
+	statements *statements
+	addresses  receiptAddresses
 	// narrowings bounds each household's: of all that it may decide they alone
 	// have no natural end, and each is a record.
 	narrowings *buckets

@@ -54,6 +54,9 @@ func (h *Hub) routes(rest, pages http.Handler) []Route {
 		{"GET /healthz", guardPublic, http.HandlerFunc(serveAlive)},
 		{"GET /readyz", guardPublic, http.HandlerFunc(h.serveReady)},
 	}
+	if h.roles.has(onAccess) {
+		routes = append(routes, Route{"GET /.well-known/jwks.json", guardPublic, h.statements})
+	}
 	if h.roles.has(onLedger) {
 		tiles := ledger.TileHandler(h.store)
 		for _, pattern := range []string{"GET /checkpoint", "GET /checkpoints", "GET /checkpoints/", "GET /tile/"} {

@@ -72,11 +72,13 @@ type Hub struct {
 	rotations []*rotation
 	pairs     *pairRotation
 	consents  *consent.Service[*store.Tx]
-	releases  *release.Engine[*store.Tx]
-	windows   *remoteWindows
-	committer *committer
-	writers   *writers
-	meter     *meterService
+	// statements signs what is told to others in JSON.
+	statements *statements
+	releases   *release.Engine[*store.Tx]
+	windows    *remoteWindows
+	committer  *committer
+	writers    *writers
+	meter      *meterService
 
 	grpc, internal *grpc.Server // nil for a portal alone
 	health         *health.Server

@@ -20,12 +20,17 @@ type secrets struct {
 	release hidden // seed of the Ed25519 key that signs releases
 	batches hidden // keys the content hash of batches
 	codes   hidden // keys the hash of letter codes
+
+	addresses  hidden // keys the addresses of receipts
+	statements hidden // seed of the Ed25519 key that signs receipts
 }
 
 // eraseSeeds overwrites the seed of what signs, once the signer is made.
 func (s *secrets) eraseSeeds() {
-	if s.release.at != nil {
-		clear(s.release.bytes())
+	for _, seed := range []hidden{s.release, s.statements} {
+		if seed.at != nil {
+			clear(seed.bytes())
+		}
 	}
 }
 
@@ -66,6 +71,8 @@ func loadSecrets(ctx context.Context, s *store.Store, keys KeyService, random io
 		{onRelease, "release-signing", &out.release},
 		{onIngest, "batch-hash", &out.batches},
 		{onAccess, "letter-codes", &out.codes},
+		{onAccess, "receipt-addresses", &out.addresses},
+		{onAccess, "statement-signing", &out.statements},
 	} {
 		if !roles.has(secret.of) {
 			continue

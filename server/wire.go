@@ -114,6 +114,11 @@ func (h *Hub) wire(ctx context.Context, d Deps) (*services, error) {
 			}
 		}
 	}
+	if h.roles.has(onAccess) {
+		if h.statements, err = newStatements(own.statements.bytes()); err != nil {
+			return nil, err
+		}
+	}
 	own.eraseSeeds()
 	if err := h.stateKeys(ctx); err != nil {
 		return nil, err
@@ -374,7 +379,10 @@ func (h *Hub) wireAccess(ctx context.Context, d Deps, secrets *secrets, guardian
 	h.consents = consent.NewService(consent.Ledger[*store.Tx](h.sequencer), d.Random)
 	codes := letterCodes{key: secrets.codes}
 	s.registry = &registryService{store: d.Store, keys: d.Keys, rotations: h.rotations, pairs: h.pairs, codes: codes, eraser: eraser, clock: d.Clock, random: d.Random}
-	s.consent = &consentService{store: d.Store, prover: h.prover, consents: h.consents, clock: d.Clock, narrowings: newBuckets(narrowingsPerHour, time.Hour)}
+	s.consent = &consentService{
+		store: d.Store, prover: h.prover, consents: h.consents, clock: d.Clock, origin: h.cfg.Origin, statements: h.statements,
+		addresses: receiptAddresses{secrets.addresses}, narrowings: newBuckets(narrowingsPerHour, time.Hour),
+	}
 	s.reading = &readingService{
 		store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
 		guard: guardian, proofs: &readProofs{

@@ -156,11 +156,20 @@ func zoneOf(h *wattveilv1.GetHouseholdResponse) *time.Location {
 		return cmp.Or(cmp.Compare(over(a), over(b)), cmp.Compare(b.GetFrom(), a.GetFrom()))
 	})
 	for _, o := range own {
-		if zone, err := time.LoadLocation(o.GetZone()); err == nil && o.GetZone() != "" {
+		if zone := zoneNamed(o.GetZone()); zone != time.UTC {
 			return zone
 		}
 	}
 	return time.UTC
+}
+
+// zoneNamed returns a zone by its IANA name; UTC for none and one that is not known.
+func zoneNamed(name string) *time.Location {
+	zone, err := time.LoadLocation(name)
+	if err != nil || name == "" {
+		return time.UTC
+	}
+	return zone
 }
 
 // window is a look at the week around a day.

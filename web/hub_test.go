@@ -96,6 +96,8 @@ var open = []string{
 	wattveilv1.SessionService_OpenSession_FullMethodName,
 	wattveilv1.ReleaseService_ListReleases_FullMethodName,
 	wattveilv1.ReleaseService_GetRelease_FullMethodName,
+	wattveilv1.ConsentService_OpenReceipt_FullMethodName,
+	wattveilv1.ConsentService_RevokeByReceipt_FullMethodName,
 }
 
 // asRegulator is how the calls of a regulator's pages are told from others.
@@ -235,6 +237,39 @@ func (h *fakeHub) find(id string) (*wattveilv1.Consent, error) {
 func (h *fakeHub) GetConsent(_ context.Context, req *wattveilv1.GetConsentRequest) (*wattveilv1.GetConsentResponse, error) {
 	c, err := h.find(req.GetConsentId())
 	return &wattveilv1.GetConsentResponse{Consent: c}, err
+}
+
+// GetConsentReceipt answers as the hub does to a household.
+func (h *fakeHub) GetConsentReceipt(_ context.Context, req *wattveilv1.GetConsentReceiptRequest) (*wattveilv1.GetConsentReceiptResponse, error) {
+	c, err := h.find(req.GetConsentId())
+	if err != nil {
+		return nil, err
+	}
+	return &wattveilv1.GetConsentReceiptResponse{Receipt: "signed", Address: "/r/" + c.GetId() + ".mac"}, nil
+}
+
+// OpenReceipt answers as the hub does to whoever has the address.
+func (h *fakeHub) OpenReceipt(_ context.Context, req *wattveilv1.OpenReceiptRequest) (*wattveilv1.OpenReceiptResponse, error) {
+	id, ok := strings.CutSuffix(req.GetAddress(), ".mac")
+	c, err := h.find(id)
+	if err != nil || !ok {
+		return nil, refusal(codes.NotFound, "not_found")
+	}
+	return &wattveilv1.OpenReceiptResponse{Consent: c, Receipt: "signed", Zone: "Europe/Zurich", Steps: []*wattveilv1.ConsentStep{
+		{Index: 3, Kind: "consent.request", Time: now().Unix() - 900, Terms: c.GetTerms()},
+		{Index: 4, Kind: "consent.grant", Time: now().Unix() - 800, Terms: c.GetTerms()},
+	}}, nil
+}
+
+// RevokeByReceipt revokes as RevokeConsent does.
+func (h *fakeHub) RevokeByReceipt(ctx context.Context, req *wattveilv1.RevokeByReceiptRequest) (*wattveilv1.RevokeByReceiptResponse, error) {
+	id, ok := strings.CutSuffix(req.GetAddress(), ".mac")
+	if !ok {
+		return nil, refusal(codes.NotFound, "not_found")
+	}
+	r, err := h.decide(ctx, req.GetRequestId(), id, ledger.KindConsentRevoke,
+		wattveilv1.ConsentState_CONSENT_STATE_GRANTED, wattveilv1.ConsentState_CONSENT_STATE_REVOKED)
+	return &wattveilv1.RevokeByReceiptResponse{Receipt: r}, err
 }
 
 // decide changes a consent's state as the hub does: one transition, one entry,

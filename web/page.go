@@ -38,12 +38,16 @@ var documents = map[string]any{
 	"permission": document[permissionPage]{},
 	"narrow":     document[narrowPage]{},
 	"revoke":     document[revokePage]{},
-	"erase":      document[erasePage]{},
-	"erased":     document[erasedPage]{},
-	"seen":       document[seenPage]{},
-	"entry":      document[entryPage]{},
-	"public":     document[publicPage]{},
-	"problem":    document[problemPage]{},
+	"receipt":    document[receiptPage]{},
+
+	"receipt_revoke": document[receiptPage]{},
+
+	"erase":   document[erasePage]{},
+	"erased":  document[erasedPage]{},
+	"seen":    document[seenPage]{},
+	"entry":   document[entryPage]{},
+	"public":  document[publicPage]{},
+	"problem": document[problemPage]{},
 
 	"regulator":       document[regulatorPage]{},
 	"regulator_event": document[regulatorEventPage]{},

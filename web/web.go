@@ -75,7 +75,7 @@ const (
 )
 
 // routes is every page of the portal. {id} is a permission, {index} an entry of
-// the record.
+// the record, {address} what makes a receipt's address unguessable.
 var routes = []route{
 	{"GET /{$}", anyone, (*portal).index},
 	{"POST /session", anyone, (*portal).signIn},
@@ -89,6 +89,11 @@ var routes = []route{
 	{"POST /sharing/{id}/narrow", signedIn, (*portal).narrow},
 	{"GET /sharing/{id}/revoke", signedIn, (*portal).revokeConfirm},
 	{"POST /sharing/{id}/revoke", signedIn, (*portal).revoke},
+	{"GET /sharing/{id}/receipt", signedIn, (*portal).receiptOf},
+	{"GET /r/{address}", anyone, (*portal).receiptPage},
+	{"GET /r/{address}/file", anyone, (*portal).receiptFile},
+	{"GET /r/{address}/revoke", anyone, (*portal).receiptRevokeAsk},
+	{"POST /r/{address}/revoke", anyone, (*portal).receiptRevoke},
 	{"GET /seen", signedIn, (*portal).seen},
 	{"GET /seen/{index}", signedIn, (*portal).entry},
 	{"GET /seen/{index}/proof", signedIn, (*portal).proof},

@@ -1415,6 +1415,411 @@ func (x *ResumeConsentResponse) GetConsent() *Consent {
 	return nil
 }
 
+// GetConsentReceiptRequest names a consent.
+type GetConsentReceiptRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The consent, which was granted.
+	ConsentId     string `protobuf:"bytes,1,opt,name=consent_id,json=consentId,proto3" json:"consent_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConsentReceiptRequest) Reset() {
+	*x = GetConsentReceiptRequest{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConsentReceiptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConsentReceiptRequest) ProtoMessage() {}
+
+func (x *GetConsentReceiptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConsentReceiptRequest.ProtoReflect.Descriptor instead.
+func (*GetConsentReceiptRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetConsentReceiptRequest) GetConsentId() string {
+	if x != nil {
+		return x.ConsentId
+	}
+	return ""
+}
+
+// GetConsentReceiptResponse is the receipt.
+type GetConsentReceiptResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The record with the fields of ISO/IEC TS 27560:2023 in JSON, signed: JWS in
+	// compact form, EdDSA, with the key of /.well-known/jwks.json that its header names.
+	Receipt string `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// Path of the page where the consent is shown and can be revoked without signing
+	// in. Whoever has it may do so; for the household alone.
+	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConsentReceiptResponse) Reset() {
+	*x = GetConsentReceiptResponse{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConsentReceiptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConsentReceiptResponse) ProtoMessage() {}
+
+func (x *GetConsentReceiptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConsentReceiptResponse.ProtoReflect.Descriptor instead.
+func (*GetConsentReceiptResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetConsentReceiptResponse) GetReceipt() string {
+	if x != nil {
+		return x.Receipt
+	}
+	return ""
+}
+
+func (x *GetConsentReceiptResponse) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+// OpenReceiptRequest names a receipt.
+type OpenReceiptRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last part of the receipt's address.
+	Address       string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenReceiptRequest) Reset() {
+	*x = OpenReceiptRequest{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenReceiptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenReceiptRequest) ProtoMessage() {}
+
+func (x *OpenReceiptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenReceiptRequest.ProtoReflect.Descriptor instead.
+func (*OpenReceiptRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *OpenReceiptRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+// OpenReceiptResponse is the consent and its story.
+type OpenReceiptResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it stands.
+	Consent *Consent `protobuf:"bytes,1,opt,name=consent,proto3" json:"consent,omitempty"`
+	// What happened to it, oldest first.
+	Steps []*ConsentStep `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	// The signed record, as GetConsentReceipt returns it.
+	Receipt string `protobuf:"bytes,3,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// IANA time zone of the home.
+	Zone          string `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenReceiptResponse) Reset() {
+	*x = OpenReceiptResponse{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenReceiptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenReceiptResponse) ProtoMessage() {}
+
+func (x *OpenReceiptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenReceiptResponse.ProtoReflect.Descriptor instead.
+func (*OpenReceiptResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *OpenReceiptResponse) GetConsent() *Consent {
+	if x != nil {
+		return x.Consent
+	}
+	return nil
+}
+
+func (x *OpenReceiptResponse) GetSteps() []*ConsentStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *OpenReceiptResponse) GetReceipt() string {
+	if x != nil {
+		return x.Receipt
+	}
+	return ""
+}
+
+func (x *OpenReceiptResponse) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+// ConsentStep is an event in the life of a consent.
+type ConsentStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leaf index.
+	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Kind, such as consent.grant.
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// When, Unix seconds UTC.
+	Time int64 `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	// Who or what ended or held it, see Consent; empty otherwise.
+	Cause string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	// The terms from then on, without the text of the purpose.
+	Terms         *Terms `protobuf:"bytes,5,opt,name=terms,proto3" json:"terms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConsentStep) Reset() {
+	*x = ConsentStep{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConsentStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConsentStep) ProtoMessage() {}
+
+func (x *ConsentStep) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConsentStep.ProtoReflect.Descriptor instead.
+func (*ConsentStep) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ConsentStep) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ConsentStep) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ConsentStep) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *ConsentStep) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *ConsentStep) GetTerms() *Terms {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+// RevokeByReceiptRequest revokes.
+type RevokeByReceiptRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Makes the call safe to repeat.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The last part of the receipt's address.
+	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeByReceiptRequest) Reset() {
+	*x = RevokeByReceiptRequest{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeByReceiptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeByReceiptRequest) ProtoMessage() {}
+
+func (x *RevokeByReceiptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeByReceiptRequest.ProtoReflect.Descriptor instead.
+func (*RevokeByReceiptRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RevokeByReceiptRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RevokeByReceiptRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+// RevokeByReceiptResponse proves it.
+type RevokeByReceiptResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Proof that the revocation is in the ledger.
+	Receipt       *Receipt `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeByReceiptResponse) Reset() {
+	*x = RevokeByReceiptResponse{}
+	mi := &file_wattveil_v1_consent_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeByReceiptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeByReceiptResponse) ProtoMessage() {}
+
+func (x *RevokeByReceiptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_consent_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeByReceiptResponse.ProtoReflect.Descriptor instead.
+func (*RevokeByReceiptResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_consent_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RevokeByReceiptResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
 var File_wattveil_v1_consent_proto protoreflect.FileDescriptor
 
 const file_wattveil_v1_consent_proto_rawDesc = "" +
@@ -1516,7 +1921,32 @@ const file_wattveil_v1_consent_proto_rawDesc = "" +
 	"\n" +
 	"consent_id\x18\x02 \x01(\tR\tconsentId\"G\n" +
 	"\x15ResumeConsentResponse\x12.\n" +
-	"\aconsent\x18\x01 \x01(\v2\x14.wattveil.v1.ConsentR\aconsent*\xa8\x02\n" +
+	"\aconsent\x18\x01 \x01(\v2\x14.wattveil.v1.ConsentR\aconsent\"9\n" +
+	"\x18GetConsentReceiptRequest\x12\x1d\n" +
+	"\n" +
+	"consent_id\x18\x01 \x01(\tR\tconsentId\"O\n" +
+	"\x19GetConsentReceiptResponse\x12\x18\n" +
+	"\areceipt\x18\x01 \x01(\tR\areceipt\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\".\n" +
+	"\x12OpenReceiptRequest\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\"\xa3\x01\n" +
+	"\x13OpenReceiptResponse\x12.\n" +
+	"\aconsent\x18\x01 \x01(\v2\x14.wattveil.v1.ConsentR\aconsent\x12.\n" +
+	"\x05steps\x18\x02 \x03(\v2\x18.wattveil.v1.ConsentStepR\x05steps\x12\x18\n" +
+	"\areceipt\x18\x03 \x01(\tR\areceipt\x12\x12\n" +
+	"\x04zone\x18\x04 \x01(\tR\x04zone\"\x8b\x01\n" +
+	"\vConsentStep\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\x12\x14\n" +
+	"\x05cause\x18\x04 \x01(\tR\x05cause\x12(\n" +
+	"\x05terms\x18\x05 \x01(\v2\x12.wattveil.v1.TermsR\x05terms\"Q\n" +
+	"\x16RevokeByReceiptRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"I\n" +
+	"\x17RevokeByReceiptResponse\x12.\n" +
+	"\areceipt\x18\x01 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt*\xa8\x02\n" +
 	"\fConsentState\x12\x1d\n" +
 	"\x19CONSENT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17CONSENT_STATE_REQUESTED\x10\x01\x12\x19\n" +
@@ -1527,7 +1957,7 @@ const file_wattveil_v1_consent_proto_rawDesc = "" +
 	"\x17CONSENT_STATE_SUSPENDED\x10\x06\x12\x1c\n" +
 	"\x18CONSENT_STATE_TERMINATED\x10\a\x12\x1b\n" +
 	"\x17CONSENT_STATE_FULFILLED\x10\b\x12\x19\n" +
-	"\x15CONSENT_STATE_INVALID\x10\t2\xd8\a\n" +
+	"\x15CONSENT_STATE_INVALID\x10\t2\xec\t\n" +
 	"\x0eConsentService\x12Y\n" +
 	"\x0eRequestConsent\x12\".wattveil.v1.RequestConsentRequest\x1a#.wattveil.v1.RequestConsentResponse\x12M\n" +
 	"\n" +
@@ -1536,7 +1966,10 @@ const file_wattveil_v1_consent_proto_rawDesc = "" +
 	"\fGrantConsent\x12 .wattveil.v1.GrantConsentRequest\x1a!.wattveil.v1.GrantConsentResponse\x12P\n" +
 	"\vDenyConsent\x12\x1f.wattveil.v1.DenyConsentRequest\x1a .wattveil.v1.DenyConsentResponse\x12V\n" +
 	"\rRevokeConsent\x12!.wattveil.v1.RevokeConsentRequest\x1a\".wattveil.v1.RevokeConsentResponse\x12V\n" +
-	"\rNarrowConsent\x12!.wattveil.v1.NarrowConsentRequest\x1a\".wattveil.v1.NarrowConsentResponse\x12\\\n" +
+	"\rNarrowConsent\x12!.wattveil.v1.NarrowConsentRequest\x1a\".wattveil.v1.NarrowConsentResponse\x12b\n" +
+	"\x11GetConsentReceipt\x12%.wattveil.v1.GetConsentReceiptRequest\x1a&.wattveil.v1.GetConsentReceiptResponse\x12P\n" +
+	"\vOpenReceipt\x12\x1f.wattveil.v1.OpenReceiptRequest\x1a .wattveil.v1.OpenReceiptResponse\x12\\\n" +
+	"\x0fRevokeByReceipt\x12#.wattveil.v1.RevokeByReceiptRequest\x1a$.wattveil.v1.RevokeByReceiptResponse\x12\\\n" +
 	"\x0fWithdrawConsent\x12#.wattveil.v1.WithdrawConsentRequest\x1a$.wattveil.v1.WithdrawConsentResponse\x12_\n" +
 	"\x10TerminateConsent\x12$.wattveil.v1.TerminateConsentRequest\x1a%.wattveil.v1.TerminateConsentResponse\x12Y\n" +
 	"\x0eSuspendConsent\x12\".wattveil.v1.SuspendConsentRequest\x1a#.wattveil.v1.SuspendConsentResponse\x12V\n" +
@@ -1555,81 +1988,98 @@ func file_wattveil_v1_consent_proto_rawDescGZIP() []byte {
 }
 
 var file_wattveil_v1_consent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wattveil_v1_consent_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_wattveil_v1_consent_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_wattveil_v1_consent_proto_goTypes = []any{
-	(ConsentState)(0),                // 0: wattveil.v1.ConsentState
-	(*Consent)(nil),                  // 1: wattveil.v1.Consent
-	(*RequestConsentRequest)(nil),    // 2: wattveil.v1.RequestConsentRequest
-	(*RequestConsentResponse)(nil),   // 3: wattveil.v1.RequestConsentResponse
-	(*GetConsentRequest)(nil),        // 4: wattveil.v1.GetConsentRequest
-	(*GetConsentResponse)(nil),       // 5: wattveil.v1.GetConsentResponse
-	(*ListConsentsRequest)(nil),      // 6: wattveil.v1.ListConsentsRequest
-	(*ListConsentsResponse)(nil),     // 7: wattveil.v1.ListConsentsResponse
-	(*GrantConsentRequest)(nil),      // 8: wattveil.v1.GrantConsentRequest
-	(*GrantConsentResponse)(nil),     // 9: wattveil.v1.GrantConsentResponse
-	(*DenyConsentRequest)(nil),       // 10: wattveil.v1.DenyConsentRequest
-	(*DenyConsentResponse)(nil),      // 11: wattveil.v1.DenyConsentResponse
-	(*RevokeConsentRequest)(nil),     // 12: wattveil.v1.RevokeConsentRequest
-	(*RevokeConsentResponse)(nil),    // 13: wattveil.v1.RevokeConsentResponse
-	(*NarrowConsentRequest)(nil),     // 14: wattveil.v1.NarrowConsentRequest
-	(*NarrowConsentResponse)(nil),    // 15: wattveil.v1.NarrowConsentResponse
-	(*WithdrawConsentRequest)(nil),   // 16: wattveil.v1.WithdrawConsentRequest
-	(*WithdrawConsentResponse)(nil),  // 17: wattveil.v1.WithdrawConsentResponse
-	(*TerminateConsentRequest)(nil),  // 18: wattveil.v1.TerminateConsentRequest
-	(*TerminateConsentResponse)(nil), // 19: wattveil.v1.TerminateConsentResponse
-	(*SuspendConsentRequest)(nil),    // 20: wattveil.v1.SuspendConsentRequest
-	(*SuspendConsentResponse)(nil),   // 21: wattveil.v1.SuspendConsentResponse
-	(*ResumeConsentRequest)(nil),     // 22: wattveil.v1.ResumeConsentRequest
-	(*ResumeConsentResponse)(nil),    // 23: wattveil.v1.ResumeConsentResponse
-	(*Terms)(nil),                    // 24: wattveil.v1.Terms
-	(*Receipt)(nil),                  // 25: wattveil.v1.Receipt
+	(ConsentState)(0),                 // 0: wattveil.v1.ConsentState
+	(*Consent)(nil),                   // 1: wattveil.v1.Consent
+	(*RequestConsentRequest)(nil),     // 2: wattveil.v1.RequestConsentRequest
+	(*RequestConsentResponse)(nil),    // 3: wattveil.v1.RequestConsentResponse
+	(*GetConsentRequest)(nil),         // 4: wattveil.v1.GetConsentRequest
+	(*GetConsentResponse)(nil),        // 5: wattveil.v1.GetConsentResponse
+	(*ListConsentsRequest)(nil),       // 6: wattveil.v1.ListConsentsRequest
+	(*ListConsentsResponse)(nil),      // 7: wattveil.v1.ListConsentsResponse
+	(*GrantConsentRequest)(nil),       // 8: wattveil.v1.GrantConsentRequest
+	(*GrantConsentResponse)(nil),      // 9: wattveil.v1.GrantConsentResponse
+	(*DenyConsentRequest)(nil),        // 10: wattveil.v1.DenyConsentRequest
+	(*DenyConsentResponse)(nil),       // 11: wattveil.v1.DenyConsentResponse
+	(*RevokeConsentRequest)(nil),      // 12: wattveil.v1.RevokeConsentRequest
+	(*RevokeConsentResponse)(nil),     // 13: wattveil.v1.RevokeConsentResponse
+	(*NarrowConsentRequest)(nil),      // 14: wattveil.v1.NarrowConsentRequest
+	(*NarrowConsentResponse)(nil),     // 15: wattveil.v1.NarrowConsentResponse
+	(*WithdrawConsentRequest)(nil),    // 16: wattveil.v1.WithdrawConsentRequest
+	(*WithdrawConsentResponse)(nil),   // 17: wattveil.v1.WithdrawConsentResponse
+	(*TerminateConsentRequest)(nil),   // 18: wattveil.v1.TerminateConsentRequest
+	(*TerminateConsentResponse)(nil),  // 19: wattveil.v1.TerminateConsentResponse
+	(*SuspendConsentRequest)(nil),     // 20: wattveil.v1.SuspendConsentRequest
+	(*SuspendConsentResponse)(nil),    // 21: wattveil.v1.SuspendConsentResponse
+	(*ResumeConsentRequest)(nil),      // 22: wattveil.v1.ResumeConsentRequest
+	(*ResumeConsentResponse)(nil),     // 23: wattveil.v1.ResumeConsentResponse
+	(*GetConsentReceiptRequest)(nil),  // 24: wattveil.v1.GetConsentReceiptRequest
+	(*GetConsentReceiptResponse)(nil), // 25: wattveil.v1.GetConsentReceiptResponse
+	(*OpenReceiptRequest)(nil),        // 26: wattveil.v1.OpenReceiptRequest
+	(*OpenReceiptResponse)(nil),       // 27: wattveil.v1.OpenReceiptResponse
+	(*ConsentStep)(nil),               // 28: wattveil.v1.ConsentStep
+	(*RevokeByReceiptRequest)(nil),    // 29: wattveil.v1.RevokeByReceiptRequest
+	(*RevokeByReceiptResponse)(nil),   // 30: wattveil.v1.RevokeByReceiptResponse
+	(*Terms)(nil),                     // 31: wattveil.v1.Terms
+	(*Receipt)(nil),                   // 32: wattveil.v1.Receipt
 }
 var file_wattveil_v1_consent_proto_depIdxs = []int32{
 	0,  // 0: wattveil.v1.Consent.state:type_name -> wattveil.v1.ConsentState
-	24, // 1: wattveil.v1.Consent.terms:type_name -> wattveil.v1.Terms
-	24, // 2: wattveil.v1.Consent.asked:type_name -> wattveil.v1.Terms
-	24, // 3: wattveil.v1.RequestConsentRequest.terms:type_name -> wattveil.v1.Terms
+	31, // 1: wattveil.v1.Consent.terms:type_name -> wattveil.v1.Terms
+	31, // 2: wattveil.v1.Consent.asked:type_name -> wattveil.v1.Terms
+	31, // 3: wattveil.v1.RequestConsentRequest.terms:type_name -> wattveil.v1.Terms
 	1,  // 4: wattveil.v1.GetConsentResponse.consent:type_name -> wattveil.v1.Consent
 	1,  // 5: wattveil.v1.ListConsentsResponse.consents:type_name -> wattveil.v1.Consent
-	24, // 6: wattveil.v1.GrantConsentRequest.narrowed:type_name -> wattveil.v1.Terms
+	31, // 6: wattveil.v1.GrantConsentRequest.narrowed:type_name -> wattveil.v1.Terms
 	1,  // 7: wattveil.v1.GrantConsentResponse.consent:type_name -> wattveil.v1.Consent
-	25, // 8: wattveil.v1.GrantConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	25, // 9: wattveil.v1.DenyConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	25, // 10: wattveil.v1.RevokeConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	24, // 11: wattveil.v1.NarrowConsentRequest.narrowed:type_name -> wattveil.v1.Terms
+	32, // 8: wattveil.v1.GrantConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	32, // 9: wattveil.v1.DenyConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	32, // 10: wattveil.v1.RevokeConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	31, // 11: wattveil.v1.NarrowConsentRequest.narrowed:type_name -> wattveil.v1.Terms
 	1,  // 12: wattveil.v1.NarrowConsentResponse.consent:type_name -> wattveil.v1.Consent
-	25, // 13: wattveil.v1.NarrowConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	32, // 13: wattveil.v1.NarrowConsentResponse.receipt:type_name -> wattveil.v1.Receipt
 	1,  // 14: wattveil.v1.WithdrawConsentResponse.consent:type_name -> wattveil.v1.Consent
 	1,  // 15: wattveil.v1.TerminateConsentResponse.consent:type_name -> wattveil.v1.Consent
 	1,  // 16: wattveil.v1.SuspendConsentResponse.consent:type_name -> wattveil.v1.Consent
 	1,  // 17: wattveil.v1.ResumeConsentResponse.consent:type_name -> wattveil.v1.Consent
-	2,  // 18: wattveil.v1.ConsentService.RequestConsent:input_type -> wattveil.v1.RequestConsentRequest
-	4,  // 19: wattveil.v1.ConsentService.GetConsent:input_type -> wattveil.v1.GetConsentRequest
-	6,  // 20: wattveil.v1.ConsentService.ListConsents:input_type -> wattveil.v1.ListConsentsRequest
-	8,  // 21: wattveil.v1.ConsentService.GrantConsent:input_type -> wattveil.v1.GrantConsentRequest
-	10, // 22: wattveil.v1.ConsentService.DenyConsent:input_type -> wattveil.v1.DenyConsentRequest
-	12, // 23: wattveil.v1.ConsentService.RevokeConsent:input_type -> wattveil.v1.RevokeConsentRequest
-	14, // 24: wattveil.v1.ConsentService.NarrowConsent:input_type -> wattveil.v1.NarrowConsentRequest
-	16, // 25: wattveil.v1.ConsentService.WithdrawConsent:input_type -> wattveil.v1.WithdrawConsentRequest
-	18, // 26: wattveil.v1.ConsentService.TerminateConsent:input_type -> wattveil.v1.TerminateConsentRequest
-	20, // 27: wattveil.v1.ConsentService.SuspendConsent:input_type -> wattveil.v1.SuspendConsentRequest
-	22, // 28: wattveil.v1.ConsentService.ResumeConsent:input_type -> wattveil.v1.ResumeConsentRequest
-	3,  // 29: wattveil.v1.ConsentService.RequestConsent:output_type -> wattveil.v1.RequestConsentResponse
-	5,  // 30: wattveil.v1.ConsentService.GetConsent:output_type -> wattveil.v1.GetConsentResponse
-	7,  // 31: wattveil.v1.ConsentService.ListConsents:output_type -> wattveil.v1.ListConsentsResponse
-	9,  // 32: wattveil.v1.ConsentService.GrantConsent:output_type -> wattveil.v1.GrantConsentResponse
-	11, // 33: wattveil.v1.ConsentService.DenyConsent:output_type -> wattveil.v1.DenyConsentResponse
-	13, // 34: wattveil.v1.ConsentService.RevokeConsent:output_type -> wattveil.v1.RevokeConsentResponse
-	15, // 35: wattveil.v1.ConsentService.NarrowConsent:output_type -> wattveil.v1.NarrowConsentResponse
-	17, // 36: wattveil.v1.ConsentService.WithdrawConsent:output_type -> wattveil.v1.WithdrawConsentResponse
-	19, // 37: wattveil.v1.ConsentService.TerminateConsent:output_type -> wattveil.v1.TerminateConsentResponse
-	21, // 38: wattveil.v1.ConsentService.SuspendConsent:output_type -> wattveil.v1.SuspendConsentResponse
-	23, // 39: wattveil.v1.ConsentService.ResumeConsent:output_type -> wattveil.v1.ResumeConsentResponse
-	29, // [29:40] is the sub-list for method output_type
-	18, // [18:29] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	1,  // 18: wattveil.v1.OpenReceiptResponse.consent:type_name -> wattveil.v1.Consent
+	28, // 19: wattveil.v1.OpenReceiptResponse.steps:type_name -> wattveil.v1.ConsentStep
+	31, // 20: wattveil.v1.ConsentStep.terms:type_name -> wattveil.v1.Terms
+	32, // 21: wattveil.v1.RevokeByReceiptResponse.receipt:type_name -> wattveil.v1.Receipt
+	2,  // 22: wattveil.v1.ConsentService.RequestConsent:input_type -> wattveil.v1.RequestConsentRequest
+	4,  // 23: wattveil.v1.ConsentService.GetConsent:input_type -> wattveil.v1.GetConsentRequest
+	6,  // 24: wattveil.v1.ConsentService.ListConsents:input_type -> wattveil.v1.ListConsentsRequest
+	8,  // 25: wattveil.v1.ConsentService.GrantConsent:input_type -> wattveil.v1.GrantConsentRequest
+	10, // 26: wattveil.v1.ConsentService.DenyConsent:input_type -> wattveil.v1.DenyConsentRequest
+	12, // 27: wattveil.v1.ConsentService.RevokeConsent:input_type -> wattveil.v1.RevokeConsentRequest
+	14, // 28: wattveil.v1.ConsentService.NarrowConsent:input_type -> wattveil.v1.NarrowConsentRequest
+	24, // 29: wattveil.v1.ConsentService.GetConsentReceipt:input_type -> wattveil.v1.GetConsentReceiptRequest
+	26, // 30: wattveil.v1.ConsentService.OpenReceipt:input_type -> wattveil.v1.OpenReceiptRequest
+	29, // 31: wattveil.v1.ConsentService.RevokeByReceipt:input_type -> wattveil.v1.RevokeByReceiptRequest
+	16, // 32: wattveil.v1.ConsentService.WithdrawConsent:input_type -> wattveil.v1.WithdrawConsentRequest
+	18, // 33: wattveil.v1.ConsentService.TerminateConsent:input_type -> wattveil.v1.TerminateConsentRequest
+	20, // 34: wattveil.v1.ConsentService.SuspendConsent:input_type -> wattveil.v1.SuspendConsentRequest
+	22, // 35: wattveil.v1.ConsentService.ResumeConsent:input_type -> wattveil.v1.ResumeConsentRequest
+	3,  // 36: wattveil.v1.ConsentService.RequestConsent:output_type -> wattveil.v1.RequestConsentResponse
+	5,  // 37: wattveil.v1.ConsentService.GetConsent:output_type -> wattveil.v1.GetConsentResponse
+	7,  // 38: wattveil.v1.ConsentService.ListConsents:output_type -> wattveil.v1.ListConsentsResponse
+	9,  // 39: wattveil.v1.ConsentService.GrantConsent:output_type -> wattveil.v1.GrantConsentResponse
+	11, // 40: wattveil.v1.ConsentService.DenyConsent:output_type -> wattveil.v1.DenyConsentResponse
+	13, // 41: wattveil.v1.ConsentService.RevokeConsent:output_type -> wattveil.v1.RevokeConsentResponse
+	15, // 42: wattveil.v1.ConsentService.NarrowConsent:output_type -> wattveil.v1.NarrowConsentResponse
+	25, // 43: wattveil.v1.ConsentService.GetConsentReceipt:output_type -> wattveil.v1.GetConsentReceiptResponse
+	27, // 44: wattveil.v1.ConsentService.OpenReceipt:output_type -> wattveil.v1.OpenReceiptResponse
+	30, // 45: wattveil.v1.ConsentService.RevokeByReceipt:output_type -> wattveil.v1.RevokeByReceiptResponse
+	17, // 46: wattveil.v1.ConsentService.WithdrawConsent:output_type -> wattveil.v1.WithdrawConsentResponse
+	19, // 47: wattveil.v1.ConsentService.TerminateConsent:output_type -> wattveil.v1.TerminateConsentResponse
+	21, // 48: wattveil.v1.ConsentService.SuspendConsent:output_type -> wattveil.v1.SuspendConsentResponse
+	23, // 49: wattveil.v1.ConsentService.ResumeConsent:output_type -> wattveil.v1.ResumeConsentResponse
+	36, // [36:50] is the sub-list for method output_type
+	22, // [22:36] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_consent_proto_init() }
@@ -1644,7 +2094,7 @@ func file_wattveil_v1_consent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_consent_proto_rawDesc), len(file_wattveil_v1_consent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

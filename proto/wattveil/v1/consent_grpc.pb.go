@@ -19,17 +19,20 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ConsentService_RequestConsent_FullMethodName   = "/wattveil.v1.ConsentService/RequestConsent"
-	ConsentService_GetConsent_FullMethodName       = "/wattveil.v1.ConsentService/GetConsent"
-	ConsentService_ListConsents_FullMethodName     = "/wattveil.v1.ConsentService/ListConsents"
-	ConsentService_GrantConsent_FullMethodName     = "/wattveil.v1.ConsentService/GrantConsent"
-	ConsentService_DenyConsent_FullMethodName      = "/wattveil.v1.ConsentService/DenyConsent"
-	ConsentService_RevokeConsent_FullMethodName    = "/wattveil.v1.ConsentService/RevokeConsent"
-	ConsentService_NarrowConsent_FullMethodName    = "/wattveil.v1.ConsentService/NarrowConsent"
-	ConsentService_WithdrawConsent_FullMethodName  = "/wattveil.v1.ConsentService/WithdrawConsent"
-	ConsentService_TerminateConsent_FullMethodName = "/wattveil.v1.ConsentService/TerminateConsent"
-	ConsentService_SuspendConsent_FullMethodName   = "/wattveil.v1.ConsentService/SuspendConsent"
-	ConsentService_ResumeConsent_FullMethodName    = "/wattveil.v1.ConsentService/ResumeConsent"
+	ConsentService_RequestConsent_FullMethodName    = "/wattveil.v1.ConsentService/RequestConsent"
+	ConsentService_GetConsent_FullMethodName        = "/wattveil.v1.ConsentService/GetConsent"
+	ConsentService_ListConsents_FullMethodName      = "/wattveil.v1.ConsentService/ListConsents"
+	ConsentService_GrantConsent_FullMethodName      = "/wattveil.v1.ConsentService/GrantConsent"
+	ConsentService_DenyConsent_FullMethodName       = "/wattveil.v1.ConsentService/DenyConsent"
+	ConsentService_RevokeConsent_FullMethodName     = "/wattveil.v1.ConsentService/RevokeConsent"
+	ConsentService_NarrowConsent_FullMethodName     = "/wattveil.v1.ConsentService/NarrowConsent"
+	ConsentService_GetConsentReceipt_FullMethodName = "/wattveil.v1.ConsentService/GetConsentReceipt"
+	ConsentService_OpenReceipt_FullMethodName       = "/wattveil.v1.ConsentService/OpenReceipt"
+	ConsentService_RevokeByReceipt_FullMethodName   = "/wattveil.v1.ConsentService/RevokeByReceipt"
+	ConsentService_WithdrawConsent_FullMethodName   = "/wattveil.v1.ConsentService/WithdrawConsent"
+	ConsentService_TerminateConsent_FullMethodName  = "/wattveil.v1.ConsentService/TerminateConsent"
+	ConsentService_SuspendConsent_FullMethodName    = "/wattveil.v1.ConsentService/SuspendConsent"
+	ConsentService_ResumeConsent_FullMethodName     = "/wattveil.v1.ConsentService/ResumeConsent"
 )
 
 // ConsentServiceClient is the client API for ConsentService service.
@@ -55,6 +58,15 @@ type ConsentServiceClient interface {
 	// NarrowConsent makes a grant allow less, effective for the very next read.
 	// The household.
 	NarrowConsent(ctx context.Context, in *NarrowConsentRequest, opts ...grpc.CallOption) (*NarrowConsentResponse, error)
+	// GetConsentReceipt returns the signed record of a consent that was granted, as it
+	// stands, to its household or its recipient.
+	GetConsentReceipt(ctx context.Context, in *GetConsentReceiptRequest, opts ...grpc.CallOption) (*GetConsentReceiptResponse, error)
+	// OpenReceipt shows a consent and its whole story to whoever has the address of
+	// its receipt, without signing in.
+	OpenReceipt(ctx context.Context, in *OpenReceiptRequest, opts ...grpc.CallOption) (*OpenReceiptResponse, error)
+	// RevokeByReceipt ends a grant in the name of its household, for whoever has the
+	// address of its receipt.
+	RevokeByReceipt(ctx context.Context, in *RevokeByReceiptRequest, opts ...grpc.CallOption) (*RevokeByReceiptResponse, error)
 	// WithdrawConsent ends what the third party asked for or was granted. The
 	// third party.
 	WithdrawConsent(ctx context.Context, in *WithdrawConsentRequest, opts ...grpc.CallOption) (*WithdrawConsentResponse, error)
@@ -145,6 +157,36 @@ func (c *consentServiceClient) NarrowConsent(ctx context.Context, in *NarrowCons
 	return out, nil
 }
 
+func (c *consentServiceClient) GetConsentReceipt(ctx context.Context, in *GetConsentReceiptRequest, opts ...grpc.CallOption) (*GetConsentReceiptResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetConsentReceiptResponse)
+	err := c.cc.Invoke(ctx, ConsentService_GetConsentReceipt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *consentServiceClient) OpenReceipt(ctx context.Context, in *OpenReceiptRequest, opts ...grpc.CallOption) (*OpenReceiptResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OpenReceiptResponse)
+	err := c.cc.Invoke(ctx, ConsentService_OpenReceipt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *consentServiceClient) RevokeByReceipt(ctx context.Context, in *RevokeByReceiptRequest, opts ...grpc.CallOption) (*RevokeByReceiptResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeByReceiptResponse)
+	err := c.cc.Invoke(ctx, ConsentService_RevokeByReceipt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *consentServiceClient) WithdrawConsent(ctx context.Context, in *WithdrawConsentRequest, opts ...grpc.CallOption) (*WithdrawConsentResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(WithdrawConsentResponse)
@@ -208,6 +250,15 @@ type ConsentServiceServer interface {
 	// NarrowConsent makes a grant allow less, effective for the very next read.
 	// The household.
 	NarrowConsent(context.Context, *NarrowConsentRequest) (*NarrowConsentResponse, error)
+	// GetConsentReceipt returns the signed record of a consent that was granted, as it
+	// stands, to its household or its recipient.
+	GetConsentReceipt(context.Context, *GetConsentReceiptRequest) (*GetConsentReceiptResponse, error)
+	// OpenReceipt shows a consent and its whole story to whoever has the address of
+	// its receipt, without signing in.
+	OpenReceipt(context.Context, *OpenReceiptRequest) (*OpenReceiptResponse, error)
+	// RevokeByReceipt ends a grant in the name of its household, for whoever has the
+	// address of its receipt.
+	RevokeByReceipt(context.Context, *RevokeByReceiptRequest) (*RevokeByReceiptResponse, error)
 	// WithdrawConsent ends what the third party asked for or was granted. The
 	// third party.
 	WithdrawConsent(context.Context, *WithdrawConsentRequest) (*WithdrawConsentResponse, error)
@@ -248,6 +299,15 @@ func (UnimplementedConsentServiceServer) RevokeConsent(context.Context, *RevokeC
 }
 func (UnimplementedConsentServiceServer) NarrowConsent(context.Context, *NarrowConsentRequest) (*NarrowConsentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method NarrowConsent not implemented")
+}
+func (UnimplementedConsentServiceServer) GetConsentReceipt(context.Context, *GetConsentReceiptRequest) (*GetConsentReceiptResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetConsentReceipt not implemented")
+}
+func (UnimplementedConsentServiceServer) OpenReceipt(context.Context, *OpenReceiptRequest) (*OpenReceiptResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method OpenReceipt not implemented")
+}
+func (UnimplementedConsentServiceServer) RevokeByReceipt(context.Context, *RevokeByReceiptRequest) (*RevokeByReceiptResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeByReceipt not implemented")
 }
 func (UnimplementedConsentServiceServer) WithdrawConsent(context.Context, *WithdrawConsentRequest) (*WithdrawConsentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method WithdrawConsent not implemented")
@@ -408,6 +468,60 @@ func _ConsentService_NarrowConsent_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ConsentService_GetConsentReceipt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetConsentReceiptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConsentServiceServer).GetConsentReceipt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConsentService_GetConsentReceipt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConsentServiceServer).GetConsentReceipt(ctx, req.(*GetConsentReceiptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ConsentService_OpenReceipt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OpenReceiptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConsentServiceServer).OpenReceipt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConsentService_OpenReceipt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConsentServiceServer).OpenReceipt(ctx, req.(*OpenReceiptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ConsentService_RevokeByReceipt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeByReceiptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConsentServiceServer).RevokeByReceipt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConsentService_RevokeByReceipt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConsentServiceServer).RevokeByReceipt(ctx, req.(*RevokeByReceiptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ConsentService_WithdrawConsent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(WithdrawConsentRequest)
 	if err := dec(in); err != nil {
@@ -514,6 +628,18 @@ var ConsentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "NarrowConsent",
 			Handler:    _ConsentService_NarrowConsent_Handler,
+		},
+		{
+			MethodName: "GetConsentReceipt",
+			Handler:    _ConsentService_GetConsentReceipt_Handler,
+		},
+		{
+			MethodName: "OpenReceipt",
+			Handler:    _ConsentService_OpenReceipt_Handler,
+		},
+		{
+			MethodName: "RevokeByReceipt",
+			Handler:    _ConsentService_RevokeByReceipt_Handler,
 		},
 		{
 			MethodName: "WithdrawConsent",
