@@ -30,6 +30,7 @@ var table = map[string]row{
 	".": {},
 
 	"meter":                {},
+	"meter/espi":           {may: []string{"meter"}},
 	"meter/profile":        {may: []string{"meter"}},
 	"meter/profile/sample": {tests: []string{"meter", "meter/profile"}},
 
@@ -81,7 +82,7 @@ var table = map[string]row{
 		"server/keys", "server/store", "web",
 	}, tests: []string{"ledger/witness"}},
 	"cmd/wattveil": {may: []string{
-		"consent", "ledger", "ledger/witness", "meter", "meter/profile", "meter/profile/sample",
+		"consent", "ledger", "ledger/witness", "meter", "meter/espi", "meter/profile", "meter/profile/sample",
 		"privacy/dp", "privacy/dp/estimate", "privacy/plan", "privacy/population", "privacy/release", "privacy/seal",
 		"proto/wattveil/v1",
 		"server", "server/keys", "server/store", "server/store/plain",
@@ -122,6 +123,8 @@ var doors = []door{
 
 	// What the hub states in JSON is signed in one place.
 	{pkg: "github.com/go-jose/go-jose/v4", by: []string{"server"}},
+	// Names in other people's form: UUIDs of usage points in Green Button addresses.
+	{pkg: "github.com/google/uuid", by: []string{"meter/espi"}},
 
 	// Configuration and the command line.
 	{pkg: "go.yaml.in/yaml/v3", by: []string{"server", "cmd/wattveil"}},

@@ -33,11 +33,15 @@ func decodeCommand() *cobra.Command {
 		Use:     "decode --norm NAME FILE…",
 		Short:   "Print what files of a norm say, one JSON object a line",
 		Long:    "Print what files of a norm say, one JSON object a line: meter, register (OBIS), time (RFC 3339, UTC, start of the\ninterval), duration_s, value (exact decimal in base units), unit, quality. \"-\" reads standard input.",
-		Example: "  wattveil decode --norm profile --zone Europe/Zurich homes.csv.gz",
+		Example: "  wattveil decode --norm profile --zone Europe/Zurich homes.csv.gz\n  wattveil decode --norm espi greenbutton.xml",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			w := bufio.NewWriter(cmd.OutOrStdout())
 			e := json.NewEncoder(w)
+			yield := func(v value) error { return e.Encode(v) }
+			if f.norm == "espi" {
+				return errors.Join(eachGreenButton(cmd.InOrStdin(), files, yield), w.Flush())
+			}
 			err := f.each(cmd.InOrStdin(), files, func(_ string, s meter.Series) error {
 				for i := range s.Values {
 					r := s.At(i)
@@ -45,7 +49,7 @@ func decodeCommand() *cobra.Command {
 						continue
 					}
 					at := r.Start.Format(time.RFC3339)
-					if err := e.Encode(value{
+					if err := yield(value{
 						Meter: string(r.UsagePoint), Register: r.Register.String(), Time: &at, Duration: int64(r.Length / time.Second),
 						Value: strconv.FormatInt(r.Value, 10), Unit: r.Unit.String(), Quality: r.Quality.String(),
 					}); err != nil {
@@ -67,7 +71,7 @@ type normFlags struct {
 }
 
 func (f *normFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.norm, "norm", "", "the norm the files are in: profile (interval CSV, a row a household-day)")
+	cmd.Flags().StringVar(&f.norm, "norm", "", "the norm the files are in: profile (interval CSV, a row a household-day); decode also reads espi (Green Button XML)")
 	cmd.Flags().StringVar(&f.zone, "zone", "UTC", "profile: the zone of its local times, such as Europe/Zurich")
 	cmd.Flags().StringVar(&f.unit, "unit", "kWh", "profile: kWh or Wh")
 	if err := cmd.MarkFlagRequired("norm"); err != nil {
@@ -109,16 +113,20 @@ func (f *normFlags) options() (profile.Options, error) {
 	return opt, nil
 }
 
-func eachOf(stdin io.Reader, name string, opt profile.Options, yield func(string, meter.Series) error) error {
-	r := stdin
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		r = file
+// open returns the file of that name, or standard input for "-".
+func open(stdin io.Reader, name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(stdin), nil
 	}
+	return os.Open(name)
+}
+
+func eachOf(stdin io.Reader, name string, opt profile.Options, yield func(string, meter.Series) error) error {
+	r, err := open(stdin, name)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
 	d, err := profile.NewDecoder(r, opt)
 	if err != nil {
 		return err
