@@ -52,7 +52,7 @@ func (d date) start(zone *time.Location) int64 {
 	const farthest = 48 * time.Hour
 	for t := d.utc().Add(-farthest).In(zone); ; {
 		_, offset := t.Zone()
-		begins, ends := t.ZoneBounds()
+		begins, ends := bounds(t)
 		first := d.utc().Unix() - int64(offset)
 		if !begins.IsZero() {
 			first = max(first, begins.Unix())
@@ -62,6 +62,17 @@ func (d date) start(zone *time.Location) int64 {
 		}
 		t = ends
 	}
+}
+
+// bounds are those of the zone in effect at t, the end after t. Beyond a zone's table, on
+// the last day of a leap year, package time takes the year for over and returns an end
+// that has been: then it is looked at again a day later.
+func bounds(t time.Time) (begins, ends time.Time) {
+	begins, ends = t.ZoneBounds()
+	if !ends.IsZero() && !ends.After(t) {
+		ends = t.Add(24 * time.Hour)
+	}
+	return begins, ends
 }
 
 // clockChange is the moment within a day at which its clock is set.
@@ -76,7 +87,7 @@ func (d date) change(zone *time.Location) (clockChange, bool) {
 	start, end := d.start(zone), d.add(1).start(zone)
 	t := time.Unix(start, 0).In(zone)
 	for {
-		_, ends := t.ZoneBounds()
+		_, ends := bounds(t)
 		if ends.IsZero() || ends.Unix() >= end {
 			return clockChange{}, false
 		}

@@ -27,9 +27,16 @@ func localDayOf(date meter.Day, zone *time.Location, length int64) (localDay, Ki
 	// No clock on earth differs from UTC by more than this.
 	const farthest = 48 * hour
 	var day localDay
+	var done time.Time // what was looked at ends here
 	for t := time.Unix(date.Start()-farthest, 0).In(zone); ; {
 		_, offset := t.Zone()
 		begins, ends := t.ZoneBounds()
+		if !ends.IsZero() && !ends.After(t) {
+			// Beyond the zone's table, on the last day of a leap year, package time
+			// takes the year for over. What is looked at runs on for a day, then.
+			ends = t.Add(secondsInDay * time.Second)
+		}
+		begins = latest(begins, done)
 		from, until := date.Start()-int64(offset), date.End()-int64(offset)
 		if !begins.IsZero() {
 			from = max(from, begins.Unix())
@@ -43,7 +50,7 @@ func localDayOf(date meter.Day, zone *time.Location, length int64) (localDay, Ki
 		if ends.IsZero() || ends.Unix() > date.End()+farthest {
 			break
 		}
-		t = ends
+		t, done = ends, ends
 	}
 
 	if len(day.stretches) == 0 {
@@ -57,6 +64,14 @@ func localDayOf(date meter.Day, zone *time.Location, length int64) (localDay, Ki
 		next = s.start + s.length
 	}
 	return day, ""
+}
+
+// latest returns the later of two instants, of which the zero one is none.
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // add appends s, or lengthens the last stretch if the clock runs on into s: a

@@ -119,3 +119,20 @@ func TestLocalDaysMeet(t *testing.T) {
 		}
 	}
 }
+
+// Beyond a zone's table package time ends a leap year a day early. It would catch a
+// search for the day's parts that goes round for ever, or counts an hour twice.
+func TestDistantLeapYears(t *testing.T) {
+	zurich, err := time.LoadLocation("Europe/Zurich")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, year := range []int{2024, 2028, 2040, 2096} {
+		for d := meter.DayOf(time.Date(year, 12, 28, 0, 0, 0, 0, time.UTC).Unix()); d <= meter.DayOf(time.Date(year+1, 1, 2, 0, 0, 0, 0, time.UTC).Unix()); d++ {
+			day, kind := localDayOf(d, zurich, 30*minute)
+			if kind != "" || !day.ordinary() || day.start() != d.Start()-hour {
+				t.Errorf("%s: %+v, %q", d, day, kind)
+			}
+		}
+	}
+}
