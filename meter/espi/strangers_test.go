@@ -37,8 +37,8 @@ func tool(t testing.TB, name, pkg string) string {
 	return path
 }
 
-// versions of the schemas: the files of the corpus they are made of. What the
-// corpus has of 3.3 goes by the names of the certification suite.
+// versions of the schemas: the files they are made of. What there is of 3.3 goes by the
+// names of the certification suite.
 var versions = map[string]map[string]string{
 	"3.3": {"espi": "espiDerived.xsd", "customer": "retailcustomer.xsd"},
 	"4.0": {"espi": "espi_4.0.xsd", "customer": "customer_4.0.xsd"},
@@ -48,7 +48,7 @@ var versions = map[string]map[string]string{
 // its imports made local.
 func schema(t testing.TB, version string) string {
 	t.Helper()
-	source, dir := corpus(t, "schema"), t.TempDir()
+	source, dir := filepath.Join("testdata", "schema"), t.TempDir()
 	copied := map[string]string{"atom.xsd": filepath.Join(source, "atom.xsd"), "xml.xsd": filepath.Join("testdata", "xml.xsd")}
 	all := `<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:import namespace="http://www.w3.org/2005/Atom" schemaLocation="atom.xsd"/>`
 	for name, space := range map[string]string{"espi": "http://naesb.org/espi", "customer": "http://naesb.org/espi/customer"} {
@@ -89,7 +89,7 @@ func schemaFaults(t testing.TB, version string, document []byte) string {
 func blockFaults(t testing.TB, block string, document []byte) []string {
 	t.Helper()
 	proc := tool(t, "xsltproc", "xsltproc")
-	source := corpus(t, "schema", "schematron")
+	source := filepath.Join("testdata", "schema", "schematron")
 	dir := t.TempDir()
 	compiler, err := os.ReadFile(filepath.Join("testdata", "schematron.xsl"))
 	if err != nil {
