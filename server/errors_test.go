@@ -65,7 +65,7 @@ var internalErrors = []string{
 	"ledger.ErrNoTile", "ledger.ErrPanic", "ledger.ErrPayload", "ledger.ErrPolicy", "ledger.ErrProof", "ledger.ErrRequestID", "ledger.ErrVerifierKey", "ledger.ErrWitnessFile",
 	"release.ErrCatalogue", "release.ErrFormat", "release.ErrMisstated", "release.ErrOverBudget", "release.ErrSignature",
 	"seal.ErrFormat", "seal.ErrKey", "seal.ErrKeyMismatch", "seal.ErrOpen", "seal.ErrPermit", "seal.ErrRefused", "seal.ErrRunningSize", "seal.ErrSeries", "seal.ErrSignature",
-	"store.ErrGroups", "store.ErrPrivilege", "store.ErrReservation", "store.ErrSchemaChanged", "store.ErrSchemaNewer", "store.ErrSchemaPending", "store.ErrURL",
+	"store.ErrGroups", "store.ErrNotRoom", "store.ErrOAuthGone", "store.ErrOAuthReplayed", "store.ErrOAuthTooMany", "store.ErrPrivilege", "store.ErrReservation", "store.ErrSchemaChanged", "store.ErrSchemaNewer", "store.ErrSchemaPending", "store.ErrURL",
 }
 
 // Every exported error of the core has a row in the table or is known to be

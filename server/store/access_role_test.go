@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/wattveil/wattveil/consent"
@@ -38,6 +39,29 @@ func TestAccessRole(t *testing.T) {
 		do   func() error
 	}{
 		{"moving out", func() error { return s.MoveOut(ctx, "h2", 50) }},
+		{"clients and tokens", func() error {
+			c := oauthClient("a", store.OAuthPending)
+			_, _, listing := s.ListOAuthClients(ctx, 0, "", 1)
+			if err := errors.Join(s.PutOAuthClient(ctx, c), s.ChangeOAuthClient(ctx, c), ignore(s.DecideOAuthClient(ctx, "a", store.OAuthApproved, 1)), listing); err != nil {
+				return err
+			}
+			granted(t, s, "oauth", "a", 10)
+			_, code := s.ExchangeOAuthCode(ctx, hash(10), "a", 100, fit, tokens(1, 2, 100))
+			_, refreshing := s.ExchangeOAuthRefresh(ctx, hash(2), "a", 100, tokens(3, 4, 100))
+			_, replay := s.ExchangeOAuthRefresh(ctx, hash(2), "a", 100, tokens(5, 6, 100))
+			if !errors.Is(replay, store.ErrOAuthReplayed) {
+				return fmt.Errorf("a replay: %w", replay)
+			}
+			_, _, _, bearer := s.OAuthBearer(ctx, hash(1), 100)
+			_, _, of := s.OAuthTokenOf(ctx, hash(9), "a", 100)
+			if errors.Is(of, store.ErrOAuthGone) {
+				of = nil
+			}
+			return errors.Join(code, refreshing, bearer, of, s.RevokeOAuthToken(ctx, hash(3), "a", 100),
+				s.IssueOAuthClientToken(ctx, store.OAuthToken{Hash: hash(7), Kind: store.OAuthClientAccess, Client: "a", Expires: 1}),
+				s.PutOAuthRequest(ctx, store.OAuthRequest{Hash: hash(8), Client: "a", Expires: 200}), ignore(s.OAuthRequest(ctx, hash(8), 100)),
+				s.SweepOAuth(ctx, 100), s.DeleteOAuthClient(ctx, "a"))
+		}},
 		{"a letter", func() error { return s.ReplaceLetterCode(ctx, "h1", [32]byte{7}) }},
 		{"a session", func() error {
 			opened, err := s.OpenSession(ctx, [32]byte{7}, [32]byte{8}, 1, 100)

@@ -121,7 +121,17 @@ var grants = map[string]privileges{
 	"live_sets":       {RoleRelease: "SELECT, INSERT, UPDATE (id, records, sealed, signature), DELETE"},
 
 	// Consents.
-	"consents":       {RoleAccess: "SELECT, INSERT, UPDATE, DELETE", RoleLedger: "SELECT"},
+	"consents": {RoleAccess: "SELECT, INSERT, UPDATE, DELETE", RoleLedger: "SELECT"},
+	"oauth_clients": {
+		RoleAccess: "SELECT, INSERT, UPDATE (name, state, auth_method, secret_hash, grant_types, redirect_uris, notify_uri, purpose_code, purpose_text, contacts, decided_s), DELETE",
+		RoleLedger: "SELECT (id, state)",
+	},
+	"oauth_grants": {RoleAccess: "SELECT, INSERT, UPDATE (code_hash, code_expires_s, code_used_s, revoked_s), DELETE"},
+	"oauth_tokens": {
+		RoleAccess: "SELECT, INSERT, UPDATE (used_s, revoked_s), DELETE",
+		RoleLedger: "SELECT (token_hash, kind, client, consent, expires_s, revoked_s)", // who asks for the record with one
+	},
+	"oauth_requests": {RoleAccess: "SELECT, INSERT, DELETE"},
 	"keyguard_spent": {RoleKeyguard: "SELECT, INSERT, UPDATE (uses)"},
 
 	// The ledger. Whoever records sequences; one role signs.

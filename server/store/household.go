@@ -197,8 +197,8 @@ type Erasure struct {
 }
 
 // EraseHousehold destroys what opens a household's readings and what tells its
-// story: its keys, its consents, its tag keys and chain, its codes and sessions,
-// and the private columns of at most limit of its ledger entries, oldest first.
+// story: its keys, its consents and the tokens of them, its tag keys and chain, its codes
+// and sessions, and the private columns of at most limit of its ledger entries, oldest first.
 // What it returns is for the leaf of the step, with which it commits; the leaf's
 // subject must be empty. Called until there is no more; ErrNotFound for a household
 // that is unknown, ErrErased for one of which nothing is left.
@@ -243,6 +243,8 @@ func (t *Tx) eraseHousehold(ctx context.Context, h consent.Household, limit int)
 	t.ahead = ahead{} // whatever was read of it
 	for _, stmt := range []string{
 		`UPDATE households SET public_key = NULL WHERE id = $1`, // a trigger deletes the private halves
+		`DELETE FROM oauth_tokens WHERE consent IN (SELECT id FROM consents WHERE household = $1)`,
+		`DELETE FROM oauth_grants WHERE consent IN (SELECT id FROM consents WHERE household = $1)`,
 		`DELETE FROM consents WHERE household = $1`,
 		`DELETE FROM tlog_tag_keys WHERE subject = $1`,
 		`DELETE FROM tlog_chains WHERE kind = 1 AND id = $1`, // ledger.SubjectChain

@@ -358,8 +358,13 @@ func TestErase(t *testing.T) {
 				if err := tx.LedgerSetChains(ctx, map[ledger.ChainID]ledger.Link{{Kind: ledger.SubjectChain, ID: string(h)}: {Seq: 1}}); err != nil {
 					return err
 				}
-				return tx.PutConsent(ctx, sampleConsent(consent.ID(fmt.Sprint("c", i)), h, 1))
+				c := sampleConsent(consent.ID(fmt.Sprint("c", i)), h, 1)
+				c.State, c.DecidedAt = consent.Granted, 1
+				return tx.PutConsent(ctx, c)
 			})
+			must(t, s.PutOAuthGrant(ctx, store.OAuthGrant{Consent: consent.ID(fmt.Sprint("c", i)), Client: "r", CodeHash: [32]byte{byte(i)}, CodeExpires: 100, Ends: 1000}))
+			_, err := s.ExchangeOAuthCode(ctx, [32]byte{byte(i)}, "r", 10, fit, tokens(byte(10+2*i), byte(11+2*i), 10))
+			must(t, err)
 			opened, err := s.OpenSession(ctx, [32]byte([]byte(pad(string(h)))), [32]byte{byte(i)}, 10, 100)
 			must(t, err)
 			if !opened {
@@ -412,7 +417,7 @@ func TestErase(t *testing.T) {
 			return nil
 		})
 		for table, want := range map[string]int{
-			"household_keys": 1, "consents": 1, "tlog_private": 1, "tlog_tag_keys": 1, "tlog_chains": 1, "letter_codes": 1, "sessions": 1,
+			"household_keys": 1, "consents": 1, "oauth_grants": 1, "oauth_tokens": 2, "tlog_private": 1, "tlog_tag_keys": 1, "tlog_chains": 1, "letter_codes": 1, "sessions": 1,
 		} {
 			if got := count(t, s, table); got != want {
 				t.Errorf("%s holds %d rows, want the other household's %d", table, got, want)

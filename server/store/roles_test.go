@@ -468,7 +468,7 @@ func TestLedgerRole(t *testing.T) {
 			return errors.Join(err, ignore(tx.LedgerTombstones(ctx, 0)))
 		}),
 		ignore(s.RegulatorKeys(ctx, 10)), ignore(s.HouseholdEvents(ctx, "h1", 0)), ignore(s.Entries(ctx, 0, 10, 10)), ignore(s.EnvelopeHeads(ctx, 0, 10)),
-		ignore(s.EnvelopeBatch(ctx, 1)), ignore(s.Checkpoints(ctx, 0, 10)), readTagKeys(ctx, s), readConsents(ctx, s), readSessions(ctx, s),
+		ignore(s.EnvelopeBatch(ctx, 1)), ignore(s.Checkpoints(ctx, 0, 10)), readTagKeys(ctx, s), readConsents(ctx, s), readSessions(ctx, s), readBearers(ctx, s),
 		s.PutHubSecret(ctx, secret("ledger-signing", "wrapped")), ignore(s.HubSecret(ctx, "ledger-signing"))))
 	must(t, errors.Join(s.PutLedgerKeys(ctx, store.NewLedgerKeys{Generation: 1, VerifierKeys: "K1", Key: "hub", CreatedAt: 1}),
 		s.PutLedgerKeys(ctx, store.NewLedgerKeys{
