@@ -70,6 +70,10 @@ var table = map[string]row{
 	"server/store/plain": {},
 	"server/keys":        {may: []string{"privacy/seal"}},
 
+	// What lets third parties in: codes and tokens for what consents allow. It opens
+	// nothing, and changes no consent.
+	"server/oauth": {may: []string{"consent", "meter", "server/store"}},
+
 	// A client of the API, and a verifier of what it is told.
 	"web": {may: []string{"ledger", "proto/wattveil/v1"}},
 
@@ -125,6 +129,8 @@ var doors = []door{
 	{pkg: "github.com/go-jose/go-jose/v4", by: []string{"server"}},
 	// Names in other people's form: UUIDs of usage points in Green Button addresses.
 	{pkg: "github.com/google/uuid", by: []string{"meter/espi"}},
+	// OAuth: the server's side of the wire.
+	{pkg: "github.com/zitadel/oidc/v3", by: []string{"server/oauth"}},
 
 	// Configuration and the command line.
 	{pkg: "go.yaml.in/yaml/v3", by: []string{"server", "cmd/wattveil"}},
