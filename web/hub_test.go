@@ -41,6 +41,7 @@ type fakeHub struct {
 	wattveilv1.UnimplementedConsentServiceServer
 	wattveilv1.UnimplementedAuditServiceServer
 	wattveilv1.UnimplementedReleaseServiceServer
+	wattveilv1.UnimplementedAuthorizationServiceServer
 
 	log *ledgertest.Log[*ledgertest.Tx]
 
@@ -58,6 +59,9 @@ type fakeHub struct {
 	others   map[string]string                                                  // bodies of older ones, by ID
 	forge    func(*wattveilv1.Receipt)
 	ended    bool // the session is over
+
+	asks      *wattveilv1.CheckAuthorizationResponse   // what the one authorization request is
+	decisions []*wattveilv1.DecideAuthorizationRequest // that were made on it
 }
 
 // newHub starts a hub with twelve days of readings around the autumn change of
@@ -77,6 +81,7 @@ func newHub(t testing.TB) (*fakeHub, *grpc.ClientConn) {
 	wattveilv1.RegisterConsentServiceServer(server, h)
 	wattveilv1.RegisterAuditServiceServer(server, h)
 	wattveilv1.RegisterReleaseServiceServer(server, h)
+	wattveilv1.RegisterAuthorizationServiceServer(server, h)
 	listener := bufconn.Listen(1 << 20)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
@@ -124,6 +129,7 @@ func (h *fakeHub) admit(ctx context.Context, req any, info *grpc.UnaryServerInfo
 		if len(bearer) != 0 || !slices.Contains(forRegulators, info.FullMethod) {
 			return nil, refusal(codes.PermissionDenied, "not_for_you")
 		}
+	case info.FullMethod == wattveilv1.AuthorizationService_CheckAuthorization_FullMethodName && len(bearer) == 0:
 	case slices.Contains(open, info.FullMethod):
 		if len(bearer) != 0 {
 			return nil, refusal(codes.Unauthenticated, "session_ended")
@@ -332,6 +338,41 @@ func (h *fakeHub) NarrowConsent(ctx context.Context, req *wattveilv1.NarrowConse
 	}
 	r, err := h.record(ctx, req.GetRequestId(), ledger.Payload{Kind: ledger.KindConsentNarrow, Subject: homeID, Recipient: c.GetRecipient(), Consent: c.GetId()})
 	return &wattveilv1.NarrowConsentResponse{Consent: c, Receipt: r}, err
+}
+
+// CheckAuthorization knows one request; another is a mistake that nobody may be told.
+func (h *fakeHub) CheckAuthorization(_ context.Context, req *wattveilv1.CheckAuthorizationRequest) (*wattveilv1.CheckAuthorizationResponse, error) {
+	at := req.GetCheckedAt()
+	if at == 0 {
+		at = now().Unix()
+	}
+	if h.asks == nil || !strings.Contains(req.GetQuery(), "client_id=sunwise") {
+		return &wattveilv1.CheckAuthorizationResponse{CheckedAt: at, Error: &wattveilv1.AuthorizationError{Code: "invalid_request", Description: "redirect_uri is missing or not registered"}}, nil
+	}
+	resp := proto.CloneOf(h.asks)
+	resp.CheckedAt = at
+	return resp, nil
+}
+
+// DecideAuthorization answers as the hub does: wider terms are refused.
+func (h *fakeHub) DecideAuthorization(_ context.Context, req *wattveilv1.DecideAuthorizationRequest) (*wattveilv1.DecideAuthorizationResponse, error) {
+	to, asked := req.GetNarrowed(), h.asks.GetAsked()
+	if to != nil && (to.GetDataFrom() < asked.GetDataFrom() || to.GetDataUntil() > asked.GetDataUntil() || to.GetDataFrom() >= to.GetDataUntil()) {
+		return nil, refusal(codes.InvalidArgument, "wider_than_asked")
+	}
+	h.decisions = append(h.decisions, req)
+	if !req.GetAllow() {
+		return &wattveilv1.DecideAuthorizationResponse{RedirectTo: "https://sunwise.example/back?error=access_denied"}, nil
+	}
+	return &wattveilv1.DecideAuthorizationResponse{RedirectTo: "https://sunwise.example/back?code=c"}, nil
+}
+
+// anAuthorization is what a third party asks of the test's home by OAuth.
+func anAuthorization() *wattveilv1.CheckAuthorizationResponse {
+	return &wattveilv1.CheckAuthorizationResponse{
+		ClientId: "sunwise", ClientName: "Sunwise Advice", RedirectOrigin: "https://sunwise.example",
+		Asked: aConsent("x", wattveilv1.ConsentState_CONSENT_STATE_REQUESTED).GetTerms(),
+	}
 }
 
 // record writes a leaf and returns its proof.

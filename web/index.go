@@ -10,6 +10,8 @@ type indexPage struct {
 	CodeRefused bool // the code did not open a session
 	SignInFirst bool // the page asked for needs a session
 	Ended       bool // the session that came along has ended
+	// Back is where to go on to after signing in; empty for the first page.
+	Back string
 }
 
 func signInPage(code int, page indexPage) view {

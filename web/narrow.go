@@ -18,6 +18,7 @@ import (
 // stays as it is.
 type narrowPage struct {
 	Permission permission
+	Before     string // what the terms are called that are there already
 	Meters     []part // that can be taken out; none if there is only one
 	Whats      []part // likewise
 	Details    []part // coarser than what is allowed
@@ -83,7 +84,7 @@ func (p *portal) narrowForm(ctx context.Context, r *http.Request) (c *wattveilv1
 // narrowable says what can be taken back of a permission.
 func narrowable(c *wattveilv1.Consent, zone *time.Location, now int64) narrowPage {
 	t := c.GetTerms()
-	page := narrowPage{Permission: inWords(c, zone)}
+	page := narrowPage{Permission: inWords(c, zone), Before: "Now"}
 	if points := t.GetUsagePoints(); len(points) > 1 {
 		for _, point := range points {
 			page.Meters = append(page.Meters, part{point, point})

@@ -37,6 +37,8 @@ var documents = map[string]any{
 	"sharing":    document[sharingPage]{},
 	"permission": document[permissionPage]{},
 	"narrow":     document[narrowPage]{},
+	"authorize":  document[authorizePage]{},
+	"onward":     document[onwardPage]{},
 	"revoke":     document[revokePage]{},
 	"receipt":    document[receiptPage]{},
 
@@ -76,6 +78,11 @@ type view struct {
 	status int
 	cookie *http.Cookie // set if not nil
 	guest  bool         // drawn for somebody who is not signed in, cookie or not
+	// formEnds is where the page's form may send the browser on to, if not in the portal:
+	// a scheme and host, or a scheme.
+	formEnds string
+	// onward is where the browser goes on to by itself, in the portal; empty on most.
+	onward string
 	fill   func(frame) any
 }
 
@@ -100,6 +107,12 @@ func (v view) send(p *portal, w http.ResponseWriter, r *http.Request) error {
 	}
 	if v.cookie != nil {
 		http.SetCookie(w, v.cookie)
+	}
+	if v.formEnds != "" {
+		w.Header().Set("Content-Security-Policy", contentPolicy(v.formEnds))
+	}
+	if v.onward != "" {
+		w.Header().Set("Refresh", "0; url="+v.onward)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(v.status)

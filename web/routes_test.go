@@ -35,6 +35,8 @@ var visits = map[string]struct {
 	"GET /r/{address}/file":     {path: "/r/live.mac/file", with: 200, without: 200},
 	"GET /r/{address}/revoke":   {path: "/r/live.mac/revoke", with: 200, without: 200},
 	"POST /r/{address}/revoke":  {path: "/r/live.mac/revoke", form: url.Values{"request": {"r5"}}, with: 303, without: 303, location: "/r/live.mac"},
+	"GET /oauth/authorize":      {path: "/oauth/authorize?client_id=sunwise", with: 200, without: 401},
+	"POST /oauth/authorize":     {path: "/oauth/authorize", form: url.Values{"request": {"r5"}, "query": {"client_id=sunwise"}, "checked": {"1762000000"}, "decision": {"allow"}}, with: 303, without: 401, location: "https://sunwise.example/back?code=c"},
 	"GET /seen":                 {path: "/seen", with: 200, without: 401},
 	"GET /seen/{index}":         {path: "/seen/0", with: 200, without: 401},
 	"GET /seen/{index}/proof":   {path: "/seen/0/proof", with: 200, without: 401},
@@ -71,6 +73,7 @@ func furnish(t testing.TB, hub *fakeHub) {
 		hub.events = []*wattveilv1.Event{
 			{Index: 0, Kind: "access", Time: now().Unix() - 3600, Recipient: "sunwise", RecipientName: "Sunwise Advice", Purpose: "tariff.advice", ConsentId: "live", From: now().Unix() - 86400, Until: now().Unix(), Intervals: 96},
 		}
+		hub.asks = anAuthorization()
 		hub.release = aRelease(func(i int) int64 { return int64(i) * 1000 })
 	})
 }
@@ -93,7 +96,7 @@ func TestRoutes(t *testing.T) {
 				}
 				return hub, as(t, handler).get(v.path)
 			}
-			if (rt.who == signedIn) != (v.without == http.StatusUnauthorized) {
+			if (rt.who == signedIn || rt.pattern == "GET /oauth/authorize") != (v.without == http.StatusUnauthorized) {
 				t.Errorf("is for %d, but answers strangers with %d", rt.who, v.without)
 			}
 
@@ -131,7 +134,8 @@ func carries(t *testing.T, resp reply, body string) {
 		"Cross-Origin-Opener-Policy":   "same-origin",
 		"Cross-Origin-Resource-Policy": "same-origin",
 	} {
-		if got := resp.header.Get(name); got != want {
+		got := strings.Replace(resp.header.Get(name), "form-action 'self' https://sunwise.example;", "form-action 'self';", 1) // where an authorization ends
+		if got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
@@ -187,6 +191,7 @@ func TestMarkupInTextsIsText(t *testing.T) {
 			c.RecipientName, c.Terms.Purpose.Text = evil, evil
 			c.Terms.UsagePoints, c.Terms.Registers = []string{evil}, []string{evil}
 		}
+		hub.asks.ClientName, hub.asks.Asked.Purpose.Text, hub.asks.Asked.Registers = evil, evil, []string{evil}
 		hub.events = append(hub.events,
 			&wattveilv1.Event{Kind: "access.denied", RecipientName: evil, Purpose: evil, Reason: evil},
 			&wattveilv1.Event{Kind: evil, RecipientName: evil})
@@ -204,7 +209,7 @@ func TestMarkupInTextsIsText(t *testing.T) {
 	if sane(t, searched, evil); strings.Contains(searched, "<script") || strings.Contains(searched, "<img") {
 		t.Error("/regulator: markup got through from the address")
 	}
-	for _, path := range []string{"/home", "/sharing", "/sharing/asked", "/sharing/live", "/sharing/live/narrow", "/sharing/live/revoke", "/seen", "/seen/0"} {
+	for _, path := range []string{"/home", "/sharing", "/sharing/asked", "/sharing/live", "/sharing/live/narrow", "/sharing/live/revoke", "/seen", "/seen/0", "/oauth/authorize?client_id=sunwise&x=" + url.QueryEscape(evil)} {
 		body := page(t, v.get(path), http.StatusOK)
 		sane(t, body)
 		if path != "/home" {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -58,10 +59,10 @@ func (p *portal) signIn(ctx context.Context, r *http.Request) (answer, error) {
 	switch status.Code(err) {
 	case codes.OK:
 		age := time.Unix(resp.GetExpiresAt(), 0).Sub(p.now())
-		return seeOther{"/home", p.cookie(resp.GetToken(), age)}, nil
+		return seeOther{cmp.Or(wayBack(r.PostFormValue("back")), "/home"), p.cookie(resp.GetToken(), age)}, nil
 	case codes.PermissionDenied, codes.InvalidArgument, codes.NotFound, codes.Unauthenticated:
 		// One answer, whatever is wrong with the code.
-		return signInPage(http.StatusForbidden, indexPage{CodeRefused: true}), nil
+		return signInPage(http.StatusForbidden, indexPage{CodeRefused: true, Back: wayBack(r.PostFormValue("back"))}), nil
 	default:
 		return nil, err
 	}

@@ -48,6 +48,8 @@ type portal struct {
 	audit    wattveilv1.AuditServiceClient
 	releases wattveilv1.ReleaseServiceClient
 
+	authorizations wattveilv1.AuthorizationServiceClient
+
 	now       func() time.Time
 	regulator func(context.Context) (context.Context, bool)
 	secure    bool
@@ -94,6 +96,8 @@ var routes = []route{
 	{"GET /r/{address}/file", anyone, (*portal).receiptFile},
 	{"GET /r/{address}/revoke", anyone, (*portal).receiptRevokeAsk},
 	{"POST /r/{address}/revoke", anyone, (*portal).receiptRevoke},
+	{"GET /oauth/authorize", anyone, (*portal).authorizeAsk},
+	{"POST /oauth/authorize", signedIn, (*portal).authorizeDecide},
 	{"GET /seen", signedIn, (*portal).seen},
 	{"GET /seen/{index}", signedIn, (*portal).entry},
 	{"GET /seen/{index}/proof", signedIn, (*portal).proof},
@@ -133,7 +137,10 @@ func NewHandler(c Config) (http.Handler, error) {
 		consents: wattveilv1.NewConsentServiceClient(c.Conn),
 		audit:    wattveilv1.NewAuditServiceClient(c.Conn),
 		releases: wattveilv1.NewReleaseServiceClient(c.Conn),
-		now:      c.Now, regulator: c.Regulator, secure: c.SecureCookies, log: log, pages: pages, files: files,
+
+		authorizations: wattveilv1.NewAuthorizationServiceClient(c.Conn),
+
+		now: c.Now, regulator: c.Regulator, secure: c.SecureCookies, log: log, pages: pages, files: files,
 	}
 	if p.regulator == nil {
 		p.regulator = func(context.Context) (context.Context, bool) { return nil, false }
@@ -180,13 +187,18 @@ func (p *portal) admit(ctx context.Context, rt route, r *http.Request) (context.
 		if token == "" {
 			return nil, signInFirst()
 		}
-		return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), nil
+		return asVisitor(ctx, token), nil
 	case regulators:
 		if as, ok := p.regulator(ctx); ok {
 			return as, nil
 		}
 	}
 	return nil, p.failed(ctx, rt, r, errNoPage)
+}
+
+// asVisitor returns a context in which calls are made in the name of a session.
+func asVisitor(ctx context.Context, token string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
 }
 
 // write sends an answer. One that cannot be drawn is an error page instead, and
@@ -207,7 +219,7 @@ func (p *portal) write(w http.ResponseWriter, r *http.Request, rt route, a answe
 func securityHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
+		h.Set("Content-Security-Policy", contentPolicy(""))
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -216,6 +228,16 @@ func securityHeaders(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
 	})
+}
+
+// contentPolicy is what a browser may do with a page: nothing of others', and forms go to
+// the portal alone. Browsers hold the rule about forms against where an answer sends them
+// on to, too: a page whose form ends elsewhere names that place.
+func contentPolicy(formEnds string) string {
+	if formEnds != "" {
+		formEnds = " " + formEnds
+	}
+	return "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'" + formEnds + "; frame-ancestors 'none'; base-uri 'none'"
 }
 
 // answer is what a page does in the end.
