@@ -83,7 +83,7 @@ var table = map[string]row{
 		"consent", "ledger", "meter",
 		"privacy/dp", "privacy/keyguard", "privacy/release", "privacy/seal",
 		"proto", "proto/gateway", "proto/wattveil/v1",
-		"server/keys", "server/store", "web",
+		"server/keys", "server/oauth", "server/store", "web",
 	}, tests: []string{"ledger/witness"}},
 	"cmd/wattveil": {may: []string{
 		"consent", "ledger", "ledger/witness", "meter", "meter/espi", "meter/profile", "meter/profile/sample",
@@ -129,8 +129,9 @@ var doors = []door{
 	{pkg: "github.com/go-jose/go-jose/v4", by: []string{"server"}},
 	// Names in other people's form: UUIDs of usage points in Green Button addresses.
 	{pkg: "github.com/google/uuid", by: []string{"meter/espi"}},
-	// OAuth: the server's side of the wire.
+	// OAuth: the server's side of the wire, and in tests a client's.
 	{pkg: "github.com/zitadel/oidc/v3", by: []string{"server/oauth"}},
+	{pkg: "golang.org/x/oauth2", tests: []string{"server"}},
 
 	// Configuration and the command line.
 	{pkg: "go.yaml.in/yaml/v3", by: []string{"server", "cmd/wattveil"}},

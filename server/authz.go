@@ -77,6 +77,14 @@ var Matrix = map[string]Rule{
 	"/wattveil.v1.SessionService/RotateHouseholdSecret": {onAccess, HouseholdKind},
 	"/wattveil.v1.SessionService/EraseOwnHousehold":     {onAccess, HouseholdKind},
 
+	"/wattveil.v1.AuthorizationService/CheckAuthorization":  {onAccess, everyone},
+	"/wattveil.v1.AuthorizationService/DecideAuthorization": {onAccess, HouseholdKind},
+	"/wattveil.v1.AuthorizationService/ListClients":         {onAccess, OperatorKind},
+	"/wattveil.v1.AuthorizationService/PutClient":           {onAccess, OperatorKind},
+	"/wattveil.v1.AuthorizationService/ApproveClient":       {onAccess, OperatorKind},
+	"/wattveil.v1.AuthorizationService/RefuseClient":        {onAccess, OperatorKind},
+	"/wattveil.v1.AuthorizationService/SuspendClient":       {onAccess, OperatorKind},
+
 	// Between the hub's own parts.
 	"/wattveil.v1.CheckpointService/Cover": {onLedger, IngestRole | ReleaseRole | AccessRole | KeyguardRole},
 	"/wattveil.v1.WindowService/GetWindow": {onRelease, IngestRole},

@@ -45,6 +45,12 @@ func TestNobodyElseMay(t *testing.T) {
 		"see receipts":                {"AuditService/GetReceipt", HouseholdKind | RecipientKind | RegulatorKind},
 		"end a session":               {"SessionService/CloseSession", HouseholdKind},
 		"be a household":              {"SessionService/GetHousehold", HouseholdKind},
+		"decide on a third party":     {"AuthorizationService/DecideAuthorization", HouseholdKind},
+		"see clients":                 {"AuthorizationService/ListClients", OperatorKind},
+		"make a client":               {"AuthorizationService/PutClient", OperatorKind},
+		"vouch for a client":          {"AuthorizationService/ApproveClient", OperatorKind},
+		"turn a client away":          {"AuthorizationService/RefuseClient", OperatorKind},
+		"suspend a client":            {"AuthorizationService/SuspendClient", OperatorKind},
 		"ask for block keys":          {"KeyService/", AccessRole},
 		"have a head signed":          {"CheckpointService/", IngestRole | ReleaseRole | AccessRole | KeyguardRole},
 		"ask for windows":             {"WindowService/", IngestRole},
@@ -181,6 +187,8 @@ func TestRoutes(t *testing.T) {
 	}
 	want := map[string]string{
 		"/v1/": guardMatrix, "/": guardPortal,
+		"/oauth/token": guardOAuth, "/oauth/revoke": guardOAuth, "/oauth/introspect": guardOAuth, "/oauth/par": guardOAuth,
+		"/oauth/register": guardOAuth, "/oauth/register/{id}": guardOAuth, "GET /.well-known/oauth-authorization-server": guardOAuth,
 		"GET /openapi.json": guardPublic, "GET /checkpoint": guardPublic, "GET /checkpoints": guardPublic, "GET /checkpoints/": guardPublic, "GET /tile/": guardPublic, "GET /healthz": guardPublic, "GET /readyz": guardPublic,
 		"GET /.well-known/jwks.json": guardPublic,
 	}
@@ -193,10 +201,13 @@ func TestRoutes(t *testing.T) {
 // has neither pages nor the record's files, and a regulator's certificate ends where its
 // calls are answered.
 func TestRoutesOfParts(t *testing.T) {
-	keys := "GET /.well-known/jwks.json" // of what the part states that shows consents
 	record := []string{"GET /checkpoint", "GET /checkpoints", "GET /checkpoints/", "GET /tile/"}
+	access := []string{ // what it states about consents, and tokens
+		"/oauth/introspect", "/oauth/par", "/oauth/register", "/oauth/register/{id}", "/oauth/revoke", "/oauth/token",
+		"GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server",
+	}
 	for roles, want := range map[roleSet][]string{
-		onIngest: nil, onRelease: nil, onAccess: {keys}, onKeyguard: nil, onIngest | onRelease | onAccess | onKeyguard: {keys},
+		onIngest: nil, onRelease: nil, onAccess: access, onKeyguard: nil, onIngest | onRelease | onAccess | onKeyguard: access,
 		onLedger:            append([]string{"GET /regulator", "GET /regulator/", "GET /static/"}, record...),
 		onPortal:            {"/"},
 		onLedger | onPortal: append([]string{"/"}, record...),

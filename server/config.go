@@ -35,6 +35,10 @@ type Config struct {
 	// HTTP is the listener for REST, pages, tiles and health. Without a
 	// certificate it must listen on a loopback address.
 	HTTP ListenConfig `yaml:"http"`
+	// PublicURL is where people and programs reach the hub over HTTP, scheme and host,
+	// such as "https://hub.example": what third parties are told, and the hub's name in
+	// OAuth. Where it is empty, that is the address of the HTTP listener.
+	PublicURL string `yaml:"public_url"`
 	// Roles that this process runs: some of ingest, release, access, keyguard, ledger
 	// and portal; empty means all. Where they are split over processes the store is
 	// PostgreSQL and the key service Vault.
@@ -332,6 +336,9 @@ func (c *Config) validateDoors(roles roleSet) error {
 	if others := onAccess | onLedger; roles.has(onPortal) && roles&others != others && c.HTTP.ClientCA != "" {
 		return badConfig("http.client_ca: a portal cannot vouch to other parts for who shows a certificate; callers show it where they are answered")
 	}
+	if !publicURL(c.PublicURL) {
+		return badConfig("public_url must be https:// and a host, without a path; http:// only of this machine")
+	}
 	if c.HTTP.Cert == "" && !loopback(c.HTTP.Listen) {
 		return badConfig("http without a certificate must listen on a loopback address")
 	}
@@ -374,6 +381,18 @@ func (l ListenConfig) validate(name string) error {
 		return fmt.Errorf("%w: %s.cert and %s.key belong together", ErrConfig, name, name)
 	}
 	return nil
+}
+
+// publicURL accepts a scheme and a host, or nothing.
+func publicURL(s string) bool {
+	u, err := url.Parse(s)
+	if s == "" {
+		return true
+	}
+	if err != nil || u.Host == "" || u.User != nil || s != u.Scheme+"://"+u.Host {
+		return false
+	}
+	return u.Scheme == "https" || u.Scheme == "http" && loopback(net.JoinHostPort(u.Hostname(), "0"))
 }
 
 func loopback(addr string) bool {

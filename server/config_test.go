@@ -92,6 +92,9 @@ var configRefusals = []struct{ name, yaml, words string }{
 	{"HTTP without TLS for all the world", with("http: {listen: '0.0.0.0:80'}"), "http without a certificate must listen on a loopback address"},
 	{"HTTP without TLS on every address", with("http: {listen: ':80'}"), "http without a certificate must listen on a loopback address"},
 	{"HTTP without TLS on a name", with("http: {listen: 'hub.example:80'}"), "http without a certificate must listen on a loopback address"},
+	{"a name without TLS", with("public_url: http://hub.example"), "public_url must be https:// and a host"},
+	{"a name with a path", with("public_url: https://hub.example/"), "public_url must be https:// and a host"},
+	{"a name that is none", with("public_url: hub.example"), "public_url must be https:// and a host"},
 	{"an unknown role", with("roles: [ingest, release, access, keyguard, ledger, web]"), "roles: each is one of ingest, release, access, keyguard, ledger, portal, and named once"},
 	{"a role twice", with("roles: [ingest, release, access, keyguard, ledger, portal, portal]"), "roles: each is one of"},
 	{"a role in capitals", with("roles: [Ingest]"), "roles: each is one of"},
@@ -141,7 +144,7 @@ func TestConfigRefusals(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	for _, yaml := range []string{valid, split(), portalAlone()} {
+	for _, yaml := range []string{valid, split(), portalAlone(), with("public_url: https://hub.example"), with("public_url: http://127.0.0.1:8080")} {
 		if _, err := ParseConfig([]byte(yaml)); err != nil {
 			t.Errorf("a valid one: %v", err)
 		}

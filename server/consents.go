@@ -59,6 +59,9 @@ func (c *consentService) GetConsent(ctx context.Context, req *wattveilv1.GetCons
 	if err != nil {
 		return nil, err
 	}
+	if of := caller(ctx).Consent; of != "" && of != id {
+		return nil, consent.ErrNotFound
+	}
 	got, err := c.store.ConsentOf(ctx, ownerOf(caller(ctx)), id)
 	if err != nil {
 		return nil, err
@@ -71,6 +74,13 @@ func (c *consentService) ListConsents(ctx context.Context, req *wattveilv1.ListC
 	size, err := page(req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
+	}
+	if of := caller(ctx).Consent; of != "" { // of a token of one consent, that one
+		got, err := c.store.ConsentOf(ctx, ownerOf(caller(ctx)), of)
+		if err != nil {
+			return nil, err
+		}
+		return &wattveilv1.ListConsentsResponse{Consents: []*wattveilv1.Consent{consentToWire(got)}}, nil
 	}
 	consents, next, err := c.store.ListConsents(ctx, ownerOf(caller(ctx)), req.GetPageToken(), size)
 	if err != nil {

@@ -38,6 +38,7 @@ func invalid(reason, words string) error {
 var errorTable = []tableRow{
 	{errBadCertificate, codes.Unauthenticated, "unknown_certificate", "the client certificate names no known caller"},
 	{errBadSession, codes.Unauthenticated, "session_ended", "the session is unknown or has ended"},
+	{errBadToken, codes.Unauthenticated, reasonBadToken, "the token is unknown, has expired or was revoked, or its client is suspended"},
 	{consent.ErrNotFound, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{consent.ErrTransition, codes.FailedPrecondition, "wrong_state", "the consent is not in a state that allows this"},
 	{consent.ErrTerms, codes.InvalidArgument, "bad_terms", "the terms are incomplete or contradict themselves"},

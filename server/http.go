@@ -41,6 +41,8 @@ const (
 	// guardPortal: the pages, which hold nothing and call the API with their
 	// visitor's session, or as the regulator whose certificate came along.
 	guardPortal = "portal"
+	// guardOAuth: the client shows who it is, by a secret or a token of its own.
+	guardOAuth = "oauth"
 )
 
 // maxHTTPBody bounds what REST and the pages take in.
@@ -61,6 +63,11 @@ func (h *Hub) routes(rest, pages http.Handler) []Route {
 		tiles := ledger.TileHandler(h.store)
 		for _, pattern := range []string{"GET /checkpoint", "GET /checkpoints", "GET /checkpoints/", "GET /tile/"} {
 			routes = append(routes, Route{pattern, guardPublic, tiles})
+		}
+	}
+	if h.roles.has(onAccess) {
+		for pattern, handler := range h.oauth.Routes() {
+			routes = append(routes, Route{pattern, guardOAuth, handler})
 		}
 	}
 	switch {
@@ -167,6 +174,9 @@ func restHandler(ctx context.Context, conn grpc.ClientConnInterface) (http.Handl
 		// What the gateway itself finds wrong gets a reason too.
 		runtime.WithErrorHandler(func(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
 			out, _ := toStatus(err)
+			if reasonOf(status.Convert(out)) == reasonBadToken { // RFC 6750, section 3
+				w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+			}
 			runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, out)
 		}),
 	)
@@ -178,6 +188,7 @@ func restHandler(ctx context.Context, conn grpc.ClientConnInterface) (http.Handl
 		gateway.RegisterReleaseServiceHandlerClient(ctx, mux, wattveilv1.NewReleaseServiceClient(conn)),
 		gateway.RegisterAuditServiceHandlerClient(ctx, mux, wattveilv1.NewAuditServiceClient(conn)),
 		gateway.RegisterSessionServiceHandlerClient(ctx, mux, wattveilv1.NewSessionServiceClient(conn)),
+		gateway.RegisterAuthorizationServiceHandlerClient(ctx, mux, wattveilv1.NewAuthorizationServiceClient(conn)),
 	)
 	if err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ import (
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/keyguard"
 	"github.com/wattveil/wattveil/privacy/release"
+	"github.com/wattveil/wattveil/server/oauth"
 	"github.com/wattveil/wattveil/server/store"
 )
 
@@ -74,6 +75,7 @@ type Hub struct {
 	consents  *consent.Service[*store.Tx]
 	// statements signs what is told to others in JSON.
 	statements *statements
+	oauth      *oauth.Server
 	releases   *release.Engine[*store.Tx]
 	windows    *remoteWindows
 	committer  *committer
@@ -237,6 +239,7 @@ func (h *Hub) Tend(ctx context.Context) error {
 	if h.roles.has(onAccess) {
 		_, err := h.consents.ExpireDue(ctx)
 		failed("ending consents", err)
+		failed("forgetting tokens", h.oauth.Sweep(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -49,6 +49,9 @@ func (g *gate) admit(ctx context.Context, method string) (context.Context, error
 		}
 		return nil, &inputError{codes.PermissionDenied, "not_for_you", "this call is not for this kind of caller"}
 	}
+	if p.Consent != "" && !underOneConsent[method] {
+		return nil, errOneConsent
+	}
 	return withPrincipal(ctx, p), nil
 }
 

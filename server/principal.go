@@ -16,6 +16,7 @@ import (
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/server/oauth"
 )
 
 // Kind is what sort of caller somebody is. The authorisation matrix speaks in
@@ -63,11 +64,13 @@ var kindOfRole = map[string]Kind{
 const roleName = "role"
 
 // Principal is who calls: a kind and a name of that kind. Households carry the
-// hash of their session too.
+// hash of their session too. A third party that shows the token of one household's
+// grant carries the consent that the token is of, and is of no other use.
 type Principal struct {
 	Kind    Kind
 	ID      string
 	Session ledger.Hash
+	Consent consent.ID
 }
 
 // Utility returns the caller as a utility.
@@ -102,7 +105,11 @@ func caller(ctx context.Context) Principal {
 var (
 	errBadCertificate = errors.New("server: client certificate names no known caller")
 	errBadSession     = errors.New("server: session is unknown or has ended")
+	errBadToken       = errors.New("server: token lets nobody in")
 )
+
+// reasonBadToken is the reason of errBadToken on the wire.
+const reasonBadToken = "token_not_valid"
 
 // CertificateURI is the URI that a client certificate carries in its subject
 // alternative names: wattveil://utility/ID, wattveil://recipient/ID,
@@ -161,6 +168,9 @@ type directory interface {
 	// SessionHousehold returns the household of a live session, by the hash of
 	// its token.
 	SessionHousehold(ctx context.Context, tokenHash [32]byte, now int64) (consent.Household, bool, error)
+	// OAuthBearer returns for whom a live token of OAuth lets in, and of which consent
+	// it is, if it is of one, by its hash.
+	OAuthBearer(ctx context.Context, tokenHash [32]byte, now int64) (consent.Recipient, consent.ID, bool, error)
 }
 
 // tokenHash is how a session token is stored and looked up: an unkeyed hash is
@@ -209,7 +219,7 @@ func (a *authenticator) principal(ctx context.Context) (Principal, error) {
 		p.Kind = p.Kind&^PortalRole | Public
 	}
 	if v := md.Get("authorization"); len(v) > 0 && p.Kind&Public != 0 && a.knows&HouseholdKind != 0 {
-		return a.session(ctx, v)
+		return a.bearer(ctx, v)
 	}
 	if p.Kind&(UtilityKind|RecipientKind)&^a.knows != 0 {
 		return Principal{Kind: Public}, nil
@@ -237,11 +247,33 @@ func (a *authenticator) registered(ctx context.Context, p Principal) (err error)
 	return nil
 }
 
-func (a *authenticator) session(ctx context.Context, headers []string) (Principal, error) {
+// bearer finds whose token it is: a third party's, which is told by what it begins with, or
+// else that of a household's session.
+func (a *authenticator) bearer(ctx context.Context, headers []string) (Principal, error) {
 	token, ok := strings.CutPrefix(headers[0], "Bearer ")
 	if !ok || len(headers) != 1 || len(token) > 128 {
 		return Principal{}, errBadSession
 	}
+	if h, ok := oauth.BearerHash(token); ok {
+		return a.thirdParty(ctx, h)
+	}
+	return a.session(ctx, token)
+}
+
+// thirdParty looks a token up at every call: what was revoked, or whose client is
+// suspended, is of no use from the next one on.
+func (a *authenticator) thirdParty(ctx context.Context, h [32]byte) (Principal, error) {
+	client, of, ok, err := a.directory.OAuthBearer(ctx, h, a.clock().Unix())
+	if err != nil {
+		return Principal{}, fmt.Errorf("looking up token: %w", err)
+	}
+	if !ok {
+		return Principal{}, errBadToken
+	}
+	return Principal{Kind: RecipientKind, ID: string(client), Consent: of}, nil
+}
+
+func (a *authenticator) session(ctx context.Context, token string) (Principal, error) {
 	h := tokenHash(token)
 	household, ok, err := a.directory.SessionHousehold(ctx, h, a.clock().Unix())
 	if err != nil {

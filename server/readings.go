@@ -21,8 +21,8 @@ import (
 // the opening, in that order.
 type readingService struct {
 	wattveilv1.UnimplementedReadingServiceServer
-	store  *store.Store
-	gate   *consent.Gate[*store.Tx]
+	store *store.Store
+	admission
 	guard  keyguard.Guardian
 	proofs *readProofs
 	clock  Clock
@@ -53,7 +53,7 @@ func (r *readingService) ReadSeries(ctx context.Context, req *wattveilv1.ReadSer
 	if err := checkRange(a.From, a.Until); err != nil {
 		return nil, err
 	}
-	permit, err := r.gate.Admit(ctx, a)
+	permit, err := r.admit(ctx, caller(ctx), a)
 	if err != nil {
 		return nil, err
 	}

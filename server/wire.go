@@ -33,6 +33,8 @@ type services struct {
 	audit    *auditService
 	session  *sessionService
 
+	authorization *authorizationService
+
 	// Of other parts of the hub alone.
 	key        *keyService
 	checkpoint *checkpointService
@@ -61,6 +63,9 @@ func (s *services) register(to *grpc.Server) {
 	}
 	if s.session != nil {
 		wattveilv1.RegisterSessionServiceServer(to, s.session)
+	}
+	if s.authorization != nil {
+		wattveilv1.RegisterAuthorizationServiceServer(to, s.authorization)
 	}
 }
 
@@ -384,13 +389,20 @@ func (h *Hub) wireAccess(ctx context.Context, d Deps, secrets *secrets, guardian
 		addresses: receiptAddresses{secrets.addresses}, narrowings: newBuckets(narrowingsPerHour, time.Hour),
 	}
 	s.reading = &readingService{
-		store: d.Store, gate: consent.NewGate(consent.Ledger[*store.Tx](h.sequencer), d.Clock), clock: d.Clock, log: d.Log,
+		store: d.Store, admission: newAdmission(h.sequencer, d.Clock), clock: d.Clock, log: d.Log,
 		guard: guardian, proofs: &readProofs{
 			store: d.Store, prover: h.prover, demanded: h.demanded, leaves: newLRU[consentTerms, uint64](consentLeafCacheSize),
 		}, reads: newBuckets(readsPerMinute, time.Minute),
 	}
 	s.session = &sessionService{
 		store: d.Store, sequencer: h.sequencer, eraser: eraser, erasure: h.cfg.Erasure, codes: codes, clock: d.Clock, random: d.Random, tries: newBucket(60, time.Minute),
+	}
+	h.oauth = h.newOAuth(d)
+	if h.cfg.PublicURL == "" && !loopback(h.cfg.HTTP.Listen) {
+		h.log.LogAttrs(ctx, slog.LevelWarn, "no public_url: third parties are told the address that HTTP listens on")
+	}
+	s.authorization = &authorizationService{
+		store: d.Store, prover: h.prover, consents: h.consents, oauth: h.oauth, clock: d.Clock, decisions: newBuckets(decisionsPerHour, time.Hour),
 	}
 	if s.meter == nil { // completeness is asked here
 		s.meter = &meterService{store: d.Store, log: d.Log, sound: h.sequencer.Failure}
