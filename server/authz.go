@@ -79,6 +79,7 @@ var Matrix = map[string]Rule{
 
 	"/wattveil.v1.AuthorizationService/CheckAuthorization":  {onAccess, everyone},
 	"/wattveil.v1.AuthorizationService/DecideAuthorization": {onAccess, HouseholdKind},
+	"/wattveil.v1.AuthorizationService/GetOwnClient":        {onAccess, RecipientKind},
 	"/wattveil.v1.AuthorizationService/ListClients":         {onAccess, OperatorKind},
 	"/wattveil.v1.AuthorizationService/PutClient":           {onAccess, OperatorKind},
 	"/wattveil.v1.AuthorizationService/ApproveClient":       {onAccess, OperatorKind},

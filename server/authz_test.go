@@ -192,10 +192,33 @@ func TestRoutes(t *testing.T) {
 		"GET /openapi.json": guardPublic, "GET /checkpoint": guardPublic, "GET /checkpoints": guardPublic, "GET /checkpoints/": guardPublic, "GET /tile/": guardPublic, "GET /healthz": guardPublic, "GET /readyz": guardPublic,
 		"GET /.well-known/jwks.json": guardPublic,
 	}
+	for _, pattern := range greenButtonDoors {
+		want[pattern] = guardMatrix
+	}
 	if !maps.Equal(got, want) {
 		t.Errorf("routes %v, want %v", got, want)
 	}
 }
+
+// greenButtonDoors are the resources of Green Button below both prefixes, and what EDDIE
+// asks beside them.
+var greenButtonDoors = func() []string {
+	doors := []string{"GET /api/v2/meters", "GET /api/v2/meters/{meter}", "POST /api/v2/meters/historical-collection", "POST /api/v2/authorizations/{sub}/revoke"}
+	for _, prefix := range []string{"/espi/1_1/resource", "/DataCustodian/espi/1_1/resource"} {
+		for _, path := range []string{
+			"/ReadServiceStatus", "/ApplicationInformation", "/ApplicationInformation/{client}", "/Authorization", "/Authorization/{sub}",
+			"/Batch/Subscription/{sub}", "/Batch/Subscription/{sub}/UsagePoint/{point}", "/Batch/RetailCustomer/{sub}", "/Batch/Bulk/{bulk}",
+			"/Subscription/{sub}/UsagePoint", "/Subscription/{sub}/UsagePoint/{point}", "/Subscription/{sub}/UsagePoint/{point}/UsageSummary",
+			"/Subscription/{sub}/UsagePoint/{point}/MeterReading", "/Subscription/{sub}/UsagePoint/{point}/MeterReading/{reading}",
+			"/Subscription/{sub}/UsagePoint/{point}/MeterReading/{reading}/IntervalBlock", "/Subscription/{sub}/UsagePoint/{point}/MeterReading/{reading}/IntervalBlock/{block}",
+			"/ReadingType/{type}", "/LocalTimeParameters/{clock}",
+		} {
+			doors = append(doors, "GET "+prefix+path)
+		}
+		doors = append(doors, "PUT "+prefix+"/Authorization/{sub}", "DELETE "+prefix+"/Authorization/{sub}")
+	}
+	return doors
+}()
 
 // Each part opens the doors of its roles and no other: a process that takes readings in
 // has neither pages nor the record's files, and a regulator's certificate ends where its
@@ -206,6 +229,7 @@ func TestRoutesOfParts(t *testing.T) {
 		"/oauth/introspect", "/oauth/par", "/oauth/register", "/oauth/register/{id}", "/oauth/revoke", "/oauth/token",
 		"GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server",
 	}
+	access = append(access, greenButtonDoors...)
 	for roles, want := range map[roleSet][]string{
 		onIngest: nil, onRelease: nil, onAccess: access, onKeyguard: nil, onIngest | onRelease | onAccess | onKeyguard: access,
 		onLedger:            append([]string{"GET /regulator", "GET /regulator/", "GET /static/"}, record...),

@@ -31,6 +31,16 @@ func (a *authorizationService) ListClients(ctx context.Context, req *wattveilv1.
 	return resp, nil
 }
 
+// GetOwnClient shows the calling third party its registration; one that comes by
+// certificate alone has none.
+func (a *authorizationService) GetOwnClient(ctx context.Context, _ *wattveilv1.GetOwnClientRequest) (*wattveilv1.GetOwnClientResponse, error) {
+	c, err := a.store.OAuthClient(ctx, caller(ctx).Recipient())
+	if err != nil {
+		return nil, err
+	}
+	return &wattveilv1.GetOwnClientResponse{Client: clientToWire(c)}, nil
+}
+
 // PutClient makes an approved client.
 func (a *authorizationService) PutClient(ctx context.Context, req *wattveilv1.PutClientRequest) (*wattveilv1.PutClientResponse, error) {
 	in := req.GetClient()

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 
@@ -66,7 +67,27 @@ func (c *consentService) GetConsent(ctx context.Context, req *wattveilv1.GetCons
 	if err != nil {
 		return nil, err
 	}
-	return &wattveilv1.GetConsentResponse{Consent: consentToWire(got)}, nil
+	shown := consentToWire(got)
+	shown.Zones, err = c.zones(ctx, got)
+	return &wattveilv1.GetConsentResponse{Consent: shown}, err
+}
+
+// zones returns the zone of each usage point of a consent that was granted.
+func (c *consentService) zones(ctx context.Context, of store.ConsentRow) (map[string]string, error) {
+	if of.DecidedAt == 0 || of.State == consent.Denied {
+		return nil, nil
+	}
+	occupancies, err := c.store.Occupancies(ctx, of.Household)
+	if err != nil {
+		return nil, err
+	}
+	zones := make(map[string]string, len(of.Terms.UsagePoints))
+	for _, o := range occupancies {
+		if slices.Contains(of.Terms.UsagePoints, o.UsagePoint) {
+			zones[string(o.UsagePoint)] = o.Zone
+		}
+	}
+	return zones, nil
 }
 
 // ListConsents lists the caller's consents, newest first.

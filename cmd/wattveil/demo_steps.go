@@ -20,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
 	"github.com/wattveil/wattveil/ledger"
@@ -159,21 +160,29 @@ func (d *demo) postKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.envelopeKeys, err = postKeysFrom(ctx, conn, demoStart, len(d.days)+2)
+	return err
+}
+
+// postKeysFrom posts a regulator's keys, each for 31 days, that are valid for so many
+// days from an instant on.
+func postKeysFrom(ctx context.Context, conn grpc.ClientConnInterface, first time.Time, days int) ([]ledger.EnvelopePrivateKey, error) {
 	audit := wattveilv1.NewAuditServiceClient(conn)
-	for from := demoStart; from.Before(demoStart.AddDate(0, 0, len(d.days)+2)); from = from.AddDate(0, 0, 31) {
+	var keys []ledger.EnvelopePrivateKey
+	for from := first; from.Before(first.AddDate(0, 0, days)); from = from.AddDate(0, 0, 31) {
 		key, err := ledger.NewEnvelopePrivateKey(rand.Reader)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		d.envelopeKeys = append(d.envelopeKeys, key)
+		keys = append(keys, key)
 		_, err = audit.PutEnvelopeKey(ctx, &wattveilv1.PutEnvelopeKeyRequest{
 			RequestId: from.Format("2006-01-02"), PublicKey: key.Public(), From: from.Unix(), Until: from.AddDate(0, 0, 31).Unix(),
 		})
 		if err != nil {
-			return fmt.Errorf("posting a regulator's key: %w", err)
+			return nil, fmt.Errorf("posting a regulator's key: %w", err)
 		}
 	}
-	return nil
+	return keys, nil
 }
 
 // ingest streams day after day. The clock follows the data: a day is sent just

@@ -62,7 +62,7 @@ func command() *cobra.Command {
 	}
 	root.PersistentFlags().Bool("json", false, "print one JSON object, for machines")
 	root.PersistentFlags().String("log", "warn", "least level logged to standard error: debug, info, warn or error")
-	root.AddCommand(demoCommand(), serveCommand(), ingestCommand(), decodeCommand(), verifyCommand(), witnessCommand(), regulatorCommand(), keysCommand(), exportCommand(), privacyCommand(), benchCommand(), migrateCommand(), configCommand())
+	root.AddCommand(demoCommand(), sandboxCommand(), serveCommand(), ingestCommand(), decodeCommand(), verifyCommand(), witnessCommand(), regulatorCommand(), keysCommand(), exportCommand(), privacyCommand(), benchCommand(), migrateCommand(), configCommand())
 	return root
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -44,6 +45,7 @@ type rigConfig struct {
 	Start      time.Time
 	Log        *slog.Logger
 	Committers int
+	HTTP       string // loopback address; any port of this machine if empty
 }
 
 // dataClock is a clock that follows data: it stands still until it is set.
@@ -97,7 +99,7 @@ func startRig(ctx context.Context, c rigConfig) (_ *rig, err error) {
 	}
 	cfg := server.Config{
 		Origin: r.origin, Store: url, Keys: server.KeysConfig{Keyring: filepath.Join(c.Dir, "keys")},
-		GRPC: grpcDoor, HTTP: server.ListenConfig{Listen: "127.0.0.1:0"}, Catalogue: r.catalogue, Ingest: server.IngestConfig{Committers: c.Committers},
+		GRPC: grpcDoor, HTTP: server.ListenConfig{Listen: cmp.Or(c.HTTP, "127.0.0.1:0")}, Catalogue: r.catalogue, Ingest: server.IngestConfig{Committers: c.Committers},
 		Ledger:  server.LedgerConfig{SelfWitness: filepath.Join(c.Dir, "ledger.witness")},
 		Erasure: server.ErasureConfig{Journal: filepath.Join(c.Dir, "erasures")},
 	}

@@ -90,6 +90,27 @@ func local_request_AuthorizationService_DecideAuthorization_0(ctx context.Contex
 	return msg, metadata, err
 }
 
+func request_AuthorizationService_GetOwnClient_0(ctx context.Context, marshaler runtime.Marshaler, client extWattveilv1.AuthorizationServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq extWattveilv1.GetOwnClientRequest
+		metadata runtime.ServerMetadata
+	)
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.GetOwnClient(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_AuthorizationService_GetOwnClient_0(ctx context.Context, marshaler runtime.Marshaler, server extWattveilv1.AuthorizationServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq extWattveilv1.GetOwnClientRequest
+		metadata runtime.ServerMetadata
+	)
+	msg, err := server.GetOwnClient(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 var filter_AuthorizationService_ListClients_0 = &utilities.DoubleArray{Encoding: map[string]int{}, Base: []int(nil), Check: []int(nil)}
 
 func request_AuthorizationService_ListClients_0(ctx context.Context, marshaler runtime.Marshaler, client extWattveilv1.AuthorizationServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
@@ -333,6 +354,26 @@ func RegisterAuthorizationServiceHandlerServer(ctx context.Context, mux *runtime
 		}
 		forward_AuthorizationService_DecideAuthorization_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodGet, pattern_AuthorizationService_GetOwnClient_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/wattveil.v1.AuthorizationService/GetOwnClient", runtime.WithHTTPPathPattern("/v1/client"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_AuthorizationService_GetOwnClient_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_AuthorizationService_GetOwnClient_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_AuthorizationService_ListClients_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -507,6 +548,23 @@ func RegisterAuthorizationServiceHandlerClient(ctx context.Context, mux *runtime
 		}
 		forward_AuthorizationService_DecideAuthorization_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodGet, pattern_AuthorizationService_GetOwnClient_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/wattveil.v1.AuthorizationService/GetOwnClient", runtime.WithHTTPPathPattern("/v1/client"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_AuthorizationService_GetOwnClient_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_AuthorizationService_GetOwnClient_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_AuthorizationService_ListClients_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -598,6 +656,7 @@ func RegisterAuthorizationServiceHandlerClient(ctx context.Context, mux *runtime
 var (
 	pattern_AuthorizationService_CheckAuthorization_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "authorization", "check"}, ""))
 	pattern_AuthorizationService_DecideAuthorization_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "authorization", "decide"}, ""))
+	pattern_AuthorizationService_GetOwnClient_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "client"}, ""))
 	pattern_AuthorizationService_ListClients_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "clients"}, ""))
 	pattern_AuthorizationService_PutClient_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "clients"}, ""))
 	pattern_AuthorizationService_ApproveClient_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3}, []string{"v1", "clients", "client_id", "approve"}, ""))
@@ -608,6 +667,7 @@ var (
 var (
 	forward_AuthorizationService_CheckAuthorization_0  = runtime.ForwardResponseMessage
 	forward_AuthorizationService_DecideAuthorization_0 = runtime.ForwardResponseMessage
+	forward_AuthorizationService_GetOwnClient_0        = runtime.ForwardResponseMessage
 	forward_AuthorizationService_ListClients_0         = runtime.ForwardResponseMessage
 	forward_AuthorizationService_PutClient_0           = runtime.ForwardResponseMessage
 	forward_AuthorizationService_ApproveClient_0       = runtime.ForwardResponseMessage

@@ -579,6 +579,89 @@ func (x *Client) GetDecidedAt() int64 {
 	return 0
 }
 
+// GetOwnClientRequest is empty.
+type GetOwnClientRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOwnClientRequest) Reset() {
+	*x = GetOwnClientRequest{}
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOwnClientRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOwnClientRequest) ProtoMessage() {}
+
+func (x *GetOwnClientRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOwnClientRequest.ProtoReflect.Descriptor instead.
+func (*GetOwnClientRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{6}
+}
+
+// GetOwnClientResponse shows the registration.
+type GetOwnClientResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The client as it stands.
+	Client        *Client `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOwnClientResponse) Reset() {
+	*x = GetOwnClientResponse{}
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOwnClientResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOwnClientResponse) ProtoMessage() {}
+
+func (x *GetOwnClientResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOwnClientResponse.ProtoReflect.Descriptor instead.
+func (*GetOwnClientResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GetOwnClientResponse) GetClient() *Client {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
 // ListClientsRequest pages through clients.
 type ListClientsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -594,7 +677,7 @@ type ListClientsRequest struct {
 
 func (x *ListClientsRequest) Reset() {
 	*x = ListClientsRequest{}
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[6]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +689,7 @@ func (x *ListClientsRequest) String() string {
 func (*ListClientsRequest) ProtoMessage() {}
 
 func (x *ListClientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[6]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +702,7 @@ func (x *ListClientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClientsRequest.ProtoReflect.Descriptor instead.
 func (*ListClientsRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{6}
+	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListClientsRequest) GetState() ClientState {
@@ -656,7 +739,7 @@ type ListClientsResponse struct {
 
 func (x *ListClientsResponse) Reset() {
 	*x = ListClientsResponse{}
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[7]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +751,7 @@ func (x *ListClientsResponse) String() string {
 func (*ListClientsResponse) ProtoMessage() {}
 
 func (x *ListClientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[7]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +764,7 @@ func (x *ListClientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClientsResponse.ProtoReflect.Descriptor instead.
 func (*ListClientsResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{7}
+	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListClientsResponse) GetClients() []*Client {
@@ -709,7 +792,7 @@ type PutClientRequest struct {
 
 func (x *PutClientRequest) Reset() {
 	*x = PutClientRequest{}
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[8]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +804,7 @@ func (x *PutClientRequest) String() string {
 func (*PutClientRequest) ProtoMessage() {}
 
 func (x *PutClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[8]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +817,7 @@ func (x *PutClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutClientRequest.ProtoReflect.Descriptor instead.
 func (*PutClientRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{8}
+	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PutClientRequest) GetClient() *Client {
@@ -757,7 +840,7 @@ type PutClientResponse struct {
 
 func (x *PutClientResponse) Reset() {
 	*x = PutClientResponse{}
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[9]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -769,7 +852,7 @@ func (x *PutClientResponse) String() string {
 func (*PutClientResponse) ProtoMessage() {}
 
 func (x *PutClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[9]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -782,7 +865,7 @@ func (x *PutClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutClientResponse.ProtoReflect.Descriptor instead.
 func (*PutClientResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{9}
+	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PutClientResponse) GetClient() *Client {
@@ -810,7 +893,7 @@ type ApproveClientRequest struct {
 
 func (x *ApproveClientRequest) Reset() {
 	*x = ApproveClientRequest{}
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[10]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +905,7 @@ func (x *ApproveClientRequest) String() string {
 func (*ApproveClientRequest) ProtoMessage() {}
 
 func (x *ApproveClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[10]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +918,7 @@ func (x *ApproveClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveClientRequest.ProtoReflect.Descriptor instead.
 func (*ApproveClientRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{10}
+	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ApproveClientRequest) GetClientId() string {
@@ -856,7 +939,7 @@ type ApproveClientResponse struct {
 
 func (x *ApproveClientResponse) Reset() {
 	*x = ApproveClientResponse{}
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[11]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +951,7 @@ func (x *ApproveClientResponse) String() string {
 func (*ApproveClientResponse) ProtoMessage() {}
 
 func (x *ApproveClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[11]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +964,7 @@ func (x *ApproveClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveClientResponse.ProtoReflect.Descriptor instead.
 func (*ApproveClientResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{11}
+	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApproveClientResponse) GetClient() *Client {
@@ -902,7 +985,7 @@ type RefuseClientRequest struct {
 
 func (x *RefuseClientRequest) Reset() {
 	*x = RefuseClientRequest{}
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[12]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -914,7 +997,7 @@ func (x *RefuseClientRequest) String() string {
 func (*RefuseClientRequest) ProtoMessage() {}
 
 func (x *RefuseClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[12]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -927,7 +1010,7 @@ func (x *RefuseClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefuseClientRequest.ProtoReflect.Descriptor instead.
 func (*RefuseClientRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{12}
+	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RefuseClientRequest) GetClientId() string {
@@ -948,7 +1031,7 @@ type RefuseClientResponse struct {
 
 func (x *RefuseClientResponse) Reset() {
 	*x = RefuseClientResponse{}
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[13]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +1043,7 @@ func (x *RefuseClientResponse) String() string {
 func (*RefuseClientResponse) ProtoMessage() {}
 
 func (x *RefuseClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[13]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +1056,7 @@ func (x *RefuseClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefuseClientResponse.ProtoReflect.Descriptor instead.
 func (*RefuseClientResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{13}
+	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RefuseClientResponse) GetClient() *Client {
@@ -994,7 +1077,7 @@ type SuspendClientRequest struct {
 
 func (x *SuspendClientRequest) Reset() {
 	*x = SuspendClientRequest{}
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[14]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1089,7 @@ func (x *SuspendClientRequest) String() string {
 func (*SuspendClientRequest) ProtoMessage() {}
 
 func (x *SuspendClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[14]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1102,7 @@ func (x *SuspendClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendClientRequest.ProtoReflect.Descriptor instead.
 func (*SuspendClientRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{14}
+	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SuspendClientRequest) GetClientId() string {
@@ -1040,7 +1123,7 @@ type SuspendClientResponse struct {
 
 func (x *SuspendClientResponse) Reset() {
 	*x = SuspendClientResponse{}
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[15]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1135,7 @@ func (x *SuspendClientResponse) String() string {
 func (*SuspendClientResponse) ProtoMessage() {}
 
 func (x *SuspendClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_authorization_proto_msgTypes[15]
+	mi := &file_wattveil_v1_authorization_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1148,7 @@ func (x *SuspendClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendClientResponse.ProtoReflect.Descriptor instead.
 func (*SuspendClientResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{15}
+	return file_wattveil_v1_authorization_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SuspendClientResponse) GetClient() *Client {
@@ -1128,7 +1211,10 @@ const file_wattveil_v1_authorization_proto_rawDesc = "" +
 	"created_at\x18\n" +
 	" \x01(\x03R\tcreatedAt\x12\x1d\n" +
 	"\n" +
-	"decided_at\x18\v \x01(\x03R\tdecidedAt\"\x80\x01\n" +
+	"decided_at\x18\v \x01(\x03R\tdecidedAt\"\x15\n" +
+	"\x13GetOwnClientRequest\"C\n" +
+	"\x14GetOwnClientResponse\x12+\n" +
+	"\x06client\x18\x01 \x01(\v2\x13.wattveil.v1.ClientR\x06client\"\x80\x01\n" +
 	"\x12ListClientsRequest\x12.\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x18.wattveil.v1.ClientStateR\x05state\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -1159,10 +1245,11 @@ const file_wattveil_v1_authorization_proto_rawDesc = "" +
 	"\x14CLIENT_STATE_PENDING\x10\x01\x12\x19\n" +
 	"\x15CLIENT_STATE_APPROVED\x10\x02\x12\x18\n" +
 	"\x14CLIENT_STATE_REFUSED\x10\x03\x12\x1a\n" +
-	"\x16CLIENT_STATE_SUSPENDED\x10\x042\x8a\x05\n" +
+	"\x16CLIENT_STATE_SUSPENDED\x10\x042\xdf\x05\n" +
 	"\x14AuthorizationService\x12e\n" +
 	"\x12CheckAuthorization\x12&.wattveil.v1.CheckAuthorizationRequest\x1a'.wattveil.v1.CheckAuthorizationResponse\x12h\n" +
-	"\x13DecideAuthorization\x12'.wattveil.v1.DecideAuthorizationRequest\x1a(.wattveil.v1.DecideAuthorizationResponse\x12P\n" +
+	"\x13DecideAuthorization\x12'.wattveil.v1.DecideAuthorizationRequest\x1a(.wattveil.v1.DecideAuthorizationResponse\x12S\n" +
+	"\fGetOwnClient\x12 .wattveil.v1.GetOwnClientRequest\x1a!.wattveil.v1.GetOwnClientResponse\x12P\n" +
 	"\vListClients\x12\x1f.wattveil.v1.ListClientsRequest\x1a .wattveil.v1.ListClientsResponse\x12J\n" +
 	"\tPutClient\x12\x1d.wattveil.v1.PutClientRequest\x1a\x1e.wattveil.v1.PutClientResponse\x12V\n" +
 	"\rApproveClient\x12!.wattveil.v1.ApproveClientRequest\x1a\".wattveil.v1.ApproveClientResponse\x12S\n" +
@@ -1182,7 +1269,7 @@ func file_wattveil_v1_authorization_proto_rawDescGZIP() []byte {
 }
 
 var file_wattveil_v1_authorization_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wattveil_v1_authorization_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_wattveil_v1_authorization_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_wattveil_v1_authorization_proto_goTypes = []any{
 	(ClientState)(0),                    // 0: wattveil.v1.ClientState
 	(*CheckAuthorizationRequest)(nil),   // 1: wattveil.v1.CheckAuthorizationRequest
@@ -1191,53 +1278,58 @@ var file_wattveil_v1_authorization_proto_goTypes = []any{
 	(*DecideAuthorizationRequest)(nil),  // 4: wattveil.v1.DecideAuthorizationRequest
 	(*DecideAuthorizationResponse)(nil), // 5: wattveil.v1.DecideAuthorizationResponse
 	(*Client)(nil),                      // 6: wattveil.v1.Client
-	(*ListClientsRequest)(nil),          // 7: wattveil.v1.ListClientsRequest
-	(*ListClientsResponse)(nil),         // 8: wattveil.v1.ListClientsResponse
-	(*PutClientRequest)(nil),            // 9: wattveil.v1.PutClientRequest
-	(*PutClientResponse)(nil),           // 10: wattveil.v1.PutClientResponse
-	(*ApproveClientRequest)(nil),        // 11: wattveil.v1.ApproveClientRequest
-	(*ApproveClientResponse)(nil),       // 12: wattveil.v1.ApproveClientResponse
-	(*RefuseClientRequest)(nil),         // 13: wattveil.v1.RefuseClientRequest
-	(*RefuseClientResponse)(nil),        // 14: wattveil.v1.RefuseClientResponse
-	(*SuspendClientRequest)(nil),        // 15: wattveil.v1.SuspendClientRequest
-	(*SuspendClientResponse)(nil),       // 16: wattveil.v1.SuspendClientResponse
-	(*Terms)(nil),                       // 17: wattveil.v1.Terms
-	(*Receipt)(nil),                     // 18: wattveil.v1.Receipt
-	(*Purpose)(nil),                     // 19: wattveil.v1.Purpose
+	(*GetOwnClientRequest)(nil),         // 7: wattveil.v1.GetOwnClientRequest
+	(*GetOwnClientResponse)(nil),        // 8: wattveil.v1.GetOwnClientResponse
+	(*ListClientsRequest)(nil),          // 9: wattveil.v1.ListClientsRequest
+	(*ListClientsResponse)(nil),         // 10: wattveil.v1.ListClientsResponse
+	(*PutClientRequest)(nil),            // 11: wattveil.v1.PutClientRequest
+	(*PutClientResponse)(nil),           // 12: wattveil.v1.PutClientResponse
+	(*ApproveClientRequest)(nil),        // 13: wattveil.v1.ApproveClientRequest
+	(*ApproveClientResponse)(nil),       // 14: wattveil.v1.ApproveClientResponse
+	(*RefuseClientRequest)(nil),         // 15: wattveil.v1.RefuseClientRequest
+	(*RefuseClientResponse)(nil),        // 16: wattveil.v1.RefuseClientResponse
+	(*SuspendClientRequest)(nil),        // 17: wattveil.v1.SuspendClientRequest
+	(*SuspendClientResponse)(nil),       // 18: wattveil.v1.SuspendClientResponse
+	(*Terms)(nil),                       // 19: wattveil.v1.Terms
+	(*Receipt)(nil),                     // 20: wattveil.v1.Receipt
+	(*Purpose)(nil),                     // 21: wattveil.v1.Purpose
 }
 var file_wattveil_v1_authorization_proto_depIdxs = []int32{
-	17, // 0: wattveil.v1.CheckAuthorizationResponse.asked:type_name -> wattveil.v1.Terms
+	19, // 0: wattveil.v1.CheckAuthorizationResponse.asked:type_name -> wattveil.v1.Terms
 	3,  // 1: wattveil.v1.CheckAuthorizationResponse.error:type_name -> wattveil.v1.AuthorizationError
-	17, // 2: wattveil.v1.DecideAuthorizationRequest.narrowed:type_name -> wattveil.v1.Terms
-	18, // 3: wattveil.v1.DecideAuthorizationResponse.receipt:type_name -> wattveil.v1.Receipt
+	19, // 2: wattveil.v1.DecideAuthorizationRequest.narrowed:type_name -> wattveil.v1.Terms
+	20, // 3: wattveil.v1.DecideAuthorizationResponse.receipt:type_name -> wattveil.v1.Receipt
 	0,  // 4: wattveil.v1.Client.state:type_name -> wattveil.v1.ClientState
-	19, // 5: wattveil.v1.Client.purpose:type_name -> wattveil.v1.Purpose
-	0,  // 6: wattveil.v1.ListClientsRequest.state:type_name -> wattveil.v1.ClientState
-	6,  // 7: wattveil.v1.ListClientsResponse.clients:type_name -> wattveil.v1.Client
-	6,  // 8: wattveil.v1.PutClientRequest.client:type_name -> wattveil.v1.Client
-	6,  // 9: wattveil.v1.PutClientResponse.client:type_name -> wattveil.v1.Client
-	6,  // 10: wattveil.v1.ApproveClientResponse.client:type_name -> wattveil.v1.Client
-	6,  // 11: wattveil.v1.RefuseClientResponse.client:type_name -> wattveil.v1.Client
-	6,  // 12: wattveil.v1.SuspendClientResponse.client:type_name -> wattveil.v1.Client
-	1,  // 13: wattveil.v1.AuthorizationService.CheckAuthorization:input_type -> wattveil.v1.CheckAuthorizationRequest
-	4,  // 14: wattveil.v1.AuthorizationService.DecideAuthorization:input_type -> wattveil.v1.DecideAuthorizationRequest
-	7,  // 15: wattveil.v1.AuthorizationService.ListClients:input_type -> wattveil.v1.ListClientsRequest
-	9,  // 16: wattveil.v1.AuthorizationService.PutClient:input_type -> wattveil.v1.PutClientRequest
-	11, // 17: wattveil.v1.AuthorizationService.ApproveClient:input_type -> wattveil.v1.ApproveClientRequest
-	13, // 18: wattveil.v1.AuthorizationService.RefuseClient:input_type -> wattveil.v1.RefuseClientRequest
-	15, // 19: wattveil.v1.AuthorizationService.SuspendClient:input_type -> wattveil.v1.SuspendClientRequest
-	2,  // 20: wattveil.v1.AuthorizationService.CheckAuthorization:output_type -> wattveil.v1.CheckAuthorizationResponse
-	5,  // 21: wattveil.v1.AuthorizationService.DecideAuthorization:output_type -> wattveil.v1.DecideAuthorizationResponse
-	8,  // 22: wattveil.v1.AuthorizationService.ListClients:output_type -> wattveil.v1.ListClientsResponse
-	10, // 23: wattveil.v1.AuthorizationService.PutClient:output_type -> wattveil.v1.PutClientResponse
-	12, // 24: wattveil.v1.AuthorizationService.ApproveClient:output_type -> wattveil.v1.ApproveClientResponse
-	14, // 25: wattveil.v1.AuthorizationService.RefuseClient:output_type -> wattveil.v1.RefuseClientResponse
-	16, // 26: wattveil.v1.AuthorizationService.SuspendClient:output_type -> wattveil.v1.SuspendClientResponse
-	20, // [20:27] is the sub-list for method output_type
-	13, // [13:20] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	21, // 5: wattveil.v1.Client.purpose:type_name -> wattveil.v1.Purpose
+	6,  // 6: wattveil.v1.GetOwnClientResponse.client:type_name -> wattveil.v1.Client
+	0,  // 7: wattveil.v1.ListClientsRequest.state:type_name -> wattveil.v1.ClientState
+	6,  // 8: wattveil.v1.ListClientsResponse.clients:type_name -> wattveil.v1.Client
+	6,  // 9: wattveil.v1.PutClientRequest.client:type_name -> wattveil.v1.Client
+	6,  // 10: wattveil.v1.PutClientResponse.client:type_name -> wattveil.v1.Client
+	6,  // 11: wattveil.v1.ApproveClientResponse.client:type_name -> wattveil.v1.Client
+	6,  // 12: wattveil.v1.RefuseClientResponse.client:type_name -> wattveil.v1.Client
+	6,  // 13: wattveil.v1.SuspendClientResponse.client:type_name -> wattveil.v1.Client
+	1,  // 14: wattveil.v1.AuthorizationService.CheckAuthorization:input_type -> wattveil.v1.CheckAuthorizationRequest
+	4,  // 15: wattveil.v1.AuthorizationService.DecideAuthorization:input_type -> wattveil.v1.DecideAuthorizationRequest
+	7,  // 16: wattveil.v1.AuthorizationService.GetOwnClient:input_type -> wattveil.v1.GetOwnClientRequest
+	9,  // 17: wattveil.v1.AuthorizationService.ListClients:input_type -> wattveil.v1.ListClientsRequest
+	11, // 18: wattveil.v1.AuthorizationService.PutClient:input_type -> wattveil.v1.PutClientRequest
+	13, // 19: wattveil.v1.AuthorizationService.ApproveClient:input_type -> wattveil.v1.ApproveClientRequest
+	15, // 20: wattveil.v1.AuthorizationService.RefuseClient:input_type -> wattveil.v1.RefuseClientRequest
+	17, // 21: wattveil.v1.AuthorizationService.SuspendClient:input_type -> wattveil.v1.SuspendClientRequest
+	2,  // 22: wattveil.v1.AuthorizationService.CheckAuthorization:output_type -> wattveil.v1.CheckAuthorizationResponse
+	5,  // 23: wattveil.v1.AuthorizationService.DecideAuthorization:output_type -> wattveil.v1.DecideAuthorizationResponse
+	8,  // 24: wattveil.v1.AuthorizationService.GetOwnClient:output_type -> wattveil.v1.GetOwnClientResponse
+	10, // 25: wattveil.v1.AuthorizationService.ListClients:output_type -> wattveil.v1.ListClientsResponse
+	12, // 26: wattveil.v1.AuthorizationService.PutClient:output_type -> wattveil.v1.PutClientResponse
+	14, // 27: wattveil.v1.AuthorizationService.ApproveClient:output_type -> wattveil.v1.ApproveClientResponse
+	16, // 28: wattveil.v1.AuthorizationService.RefuseClient:output_type -> wattveil.v1.RefuseClientResponse
+	18, // 29: wattveil.v1.AuthorizationService.SuspendClient:output_type -> wattveil.v1.SuspendClientResponse
+	22, // [22:30] is the sub-list for method output_type
+	14, // [14:22] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_authorization_proto_init() }
@@ -1252,7 +1344,7 @@ func file_wattveil_v1_authorization_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_authorization_proto_rawDesc), len(file_wattveil_v1_authorization_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

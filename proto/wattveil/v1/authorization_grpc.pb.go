@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	AuthorizationService_CheckAuthorization_FullMethodName  = "/wattveil.v1.AuthorizationService/CheckAuthorization"
 	AuthorizationService_DecideAuthorization_FullMethodName = "/wattveil.v1.AuthorizationService/DecideAuthorization"
+	AuthorizationService_GetOwnClient_FullMethodName        = "/wattveil.v1.AuthorizationService/GetOwnClient"
 	AuthorizationService_ListClients_FullMethodName         = "/wattveil.v1.AuthorizationService/ListClients"
 	AuthorizationService_PutClient_FullMethodName           = "/wattveil.v1.AuthorizationService/PutClient"
 	AuthorizationService_ApproveClient_FullMethodName       = "/wattveil.v1.AuthorizationService/ApproveClient"
@@ -42,6 +43,8 @@ type AuthorizationServiceClient interface {
 	// DecideAuthorization records the calling household's decision on an authorization
 	// request, and says where to send its browser. The household.
 	DecideAuthorization(ctx context.Context, in *DecideAuthorizationRequest, opts ...grpc.CallOption) (*DecideAuthorizationResponse, error)
+	// GetOwnClient shows the calling third party its registration.
+	GetOwnClient(ctx context.Context, in *GetOwnClientRequest, opts ...grpc.CallOption) (*GetOwnClientResponse, error)
 	// ListClients lists clients, newest first. The operator.
 	ListClients(ctx context.Context, in *ListClientsRequest, opts ...grpc.CallOption) (*ListClientsResponse, error)
 	// PutClient makes an approved client, or gives one that exists a new secret and
@@ -79,6 +82,16 @@ func (c *authorizationServiceClient) DecideAuthorization(ctx context.Context, in
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DecideAuthorizationResponse)
 	err := c.cc.Invoke(ctx, AuthorizationService_DecideAuthorization_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *authorizationServiceClient) GetOwnClient(ctx context.Context, in *GetOwnClientRequest, opts ...grpc.CallOption) (*GetOwnClientResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetOwnClientResponse)
+	err := c.cc.Invoke(ctx, AuthorizationService_GetOwnClient_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +162,8 @@ type AuthorizationServiceServer interface {
 	// DecideAuthorization records the calling household's decision on an authorization
 	// request, and says where to send its browser. The household.
 	DecideAuthorization(context.Context, *DecideAuthorizationRequest) (*DecideAuthorizationResponse, error)
+	// GetOwnClient shows the calling third party its registration.
+	GetOwnClient(context.Context, *GetOwnClientRequest) (*GetOwnClientResponse, error)
 	// ListClients lists clients, newest first. The operator.
 	ListClients(context.Context, *ListClientsRequest) (*ListClientsResponse, error)
 	// PutClient makes an approved client, or gives one that exists a new secret and
@@ -177,6 +192,9 @@ func (UnimplementedAuthorizationServiceServer) CheckAuthorization(context.Contex
 }
 func (UnimplementedAuthorizationServiceServer) DecideAuthorization(context.Context, *DecideAuthorizationRequest) (*DecideAuthorizationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DecideAuthorization not implemented")
+}
+func (UnimplementedAuthorizationServiceServer) GetOwnClient(context.Context, *GetOwnClientRequest) (*GetOwnClientResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetOwnClient not implemented")
 }
 func (UnimplementedAuthorizationServiceServer) ListClients(context.Context, *ListClientsRequest) (*ListClientsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListClients not implemented")
@@ -246,6 +264,24 @@ func _AuthorizationService_DecideAuthorization_Handler(srv interface{}, ctx cont
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AuthorizationServiceServer).DecideAuthorization(ctx, req.(*DecideAuthorizationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuthorizationService_GetOwnClient_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetOwnClientRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthorizationServiceServer).GetOwnClient(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuthorizationService_GetOwnClient_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthorizationServiceServer).GetOwnClient(ctx, req.(*GetOwnClientRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -354,6 +390,10 @@ var AuthorizationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DecideAuthorization",
 			Handler:    _AuthorizationService_DecideAuthorization_Handler,
+		},
+		{
+			MethodName: "GetOwnClient",
+			Handler:    _AuthorizationService_GetOwnClient_Handler,
 		},
 		{
 			MethodName: "ListClients",

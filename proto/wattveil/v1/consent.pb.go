@@ -132,7 +132,10 @@ type Consent struct {
 	// First read, of one for one reading, Unix seconds UTC; 0 before.
 	FirstReadAt int64 `protobuf:"varint,12,opt,name=first_read_at,json=firstReadAt,proto3" json:"first_read_at,omitempty"`
 	// Ends here unless before, Unix seconds UTC; 0 if it has ended.
-	EndsAt        int64 `protobuf:"varint,13,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	EndsAt int64 `protobuf:"varint,13,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	// IANA time zone of each of its usage points, of one that was granted and is shown
+	// alone: days and months are those of its clock.
+	Zones         map[string]string `protobuf:"bytes,14,rep,name=zones,proto3" json:"zones,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -256,6 +259,13 @@ func (x *Consent) GetEndsAt() int64 {
 		return x.EndsAt
 	}
 	return 0
+}
+
+func (x *Consent) GetZones() map[string]string {
+	if x != nil {
+		return x.Zones
+	}
+	return nil
 }
 
 // RequestConsentRequest is a third party's wish.
@@ -1824,7 +1834,7 @@ var File_wattveil_v1_consent_proto protoreflect.FileDescriptor
 
 const file_wattveil_v1_consent_proto_rawDesc = "" +
 	"\n" +
-	"\x19wattveil/v1/consent.proto\x12\vwattveil.v1\x1a\x18wattveil/v1/common.proto\"\xab\x03\n" +
+	"\x19wattveil/v1/consent.proto\x12\vwattveil.v1\x1a\x18wattveil/v1/common.proto\"\x9c\x04\n" +
 	"\aConsent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\trecipient\x18\x02 \x01(\tR\trecipient\x12%\n" +
@@ -1840,7 +1850,12 @@ const file_wattveil_v1_consent_proto_rawDesc = "" +
 	" \x01(\tR\x05cause\x12\x16\n" +
 	"\x06status\x18\v \x01(\tR\x06status\x12\"\n" +
 	"\rfirst_read_at\x18\f \x01(\x03R\vfirstReadAt\x12\x17\n" +
-	"\aends_at\x18\r \x01(\x03R\x06endsAt\"\x81\x01\n" +
+	"\aends_at\x18\r \x01(\x03R\x06endsAt\x125\n" +
+	"\x05zones\x18\x0e \x03(\v2\x1f.wattveil.v1.Consent.ZonesEntryR\x05zones\x1a8\n" +
+	"\n" +
+	"ZonesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x81\x01\n" +
 	"\x15RequestConsentRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1f\n" +
@@ -1988,7 +2003,7 @@ func file_wattveil_v1_consent_proto_rawDescGZIP() []byte {
 }
 
 var file_wattveil_v1_consent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wattveil_v1_consent_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_wattveil_v1_consent_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_wattveil_v1_consent_proto_goTypes = []any{
 	(ConsentState)(0),                 // 0: wattveil.v1.ConsentState
 	(*Consent)(nil),                   // 1: wattveil.v1.Consent
@@ -2021,65 +2036,67 @@ var file_wattveil_v1_consent_proto_goTypes = []any{
 	(*ConsentStep)(nil),               // 28: wattveil.v1.ConsentStep
 	(*RevokeByReceiptRequest)(nil),    // 29: wattveil.v1.RevokeByReceiptRequest
 	(*RevokeByReceiptResponse)(nil),   // 30: wattveil.v1.RevokeByReceiptResponse
-	(*Terms)(nil),                     // 31: wattveil.v1.Terms
-	(*Receipt)(nil),                   // 32: wattveil.v1.Receipt
+	nil,                               // 31: wattveil.v1.Consent.ZonesEntry
+	(*Terms)(nil),                     // 32: wattveil.v1.Terms
+	(*Receipt)(nil),                   // 33: wattveil.v1.Receipt
 }
 var file_wattveil_v1_consent_proto_depIdxs = []int32{
 	0,  // 0: wattveil.v1.Consent.state:type_name -> wattveil.v1.ConsentState
-	31, // 1: wattveil.v1.Consent.terms:type_name -> wattveil.v1.Terms
-	31, // 2: wattveil.v1.Consent.asked:type_name -> wattveil.v1.Terms
-	31, // 3: wattveil.v1.RequestConsentRequest.terms:type_name -> wattveil.v1.Terms
-	1,  // 4: wattveil.v1.GetConsentResponse.consent:type_name -> wattveil.v1.Consent
-	1,  // 5: wattveil.v1.ListConsentsResponse.consents:type_name -> wattveil.v1.Consent
-	31, // 6: wattveil.v1.GrantConsentRequest.narrowed:type_name -> wattveil.v1.Terms
-	1,  // 7: wattveil.v1.GrantConsentResponse.consent:type_name -> wattveil.v1.Consent
-	32, // 8: wattveil.v1.GrantConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	32, // 9: wattveil.v1.DenyConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	32, // 10: wattveil.v1.RevokeConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	31, // 11: wattveil.v1.NarrowConsentRequest.narrowed:type_name -> wattveil.v1.Terms
-	1,  // 12: wattveil.v1.NarrowConsentResponse.consent:type_name -> wattveil.v1.Consent
-	32, // 13: wattveil.v1.NarrowConsentResponse.receipt:type_name -> wattveil.v1.Receipt
-	1,  // 14: wattveil.v1.WithdrawConsentResponse.consent:type_name -> wattveil.v1.Consent
-	1,  // 15: wattveil.v1.TerminateConsentResponse.consent:type_name -> wattveil.v1.Consent
-	1,  // 16: wattveil.v1.SuspendConsentResponse.consent:type_name -> wattveil.v1.Consent
-	1,  // 17: wattveil.v1.ResumeConsentResponse.consent:type_name -> wattveil.v1.Consent
-	1,  // 18: wattveil.v1.OpenReceiptResponse.consent:type_name -> wattveil.v1.Consent
-	28, // 19: wattveil.v1.OpenReceiptResponse.steps:type_name -> wattveil.v1.ConsentStep
-	31, // 20: wattveil.v1.ConsentStep.terms:type_name -> wattveil.v1.Terms
-	32, // 21: wattveil.v1.RevokeByReceiptResponse.receipt:type_name -> wattveil.v1.Receipt
-	2,  // 22: wattveil.v1.ConsentService.RequestConsent:input_type -> wattveil.v1.RequestConsentRequest
-	4,  // 23: wattveil.v1.ConsentService.GetConsent:input_type -> wattveil.v1.GetConsentRequest
-	6,  // 24: wattveil.v1.ConsentService.ListConsents:input_type -> wattveil.v1.ListConsentsRequest
-	8,  // 25: wattveil.v1.ConsentService.GrantConsent:input_type -> wattveil.v1.GrantConsentRequest
-	10, // 26: wattveil.v1.ConsentService.DenyConsent:input_type -> wattveil.v1.DenyConsentRequest
-	12, // 27: wattveil.v1.ConsentService.RevokeConsent:input_type -> wattveil.v1.RevokeConsentRequest
-	14, // 28: wattveil.v1.ConsentService.NarrowConsent:input_type -> wattveil.v1.NarrowConsentRequest
-	24, // 29: wattveil.v1.ConsentService.GetConsentReceipt:input_type -> wattveil.v1.GetConsentReceiptRequest
-	26, // 30: wattveil.v1.ConsentService.OpenReceipt:input_type -> wattveil.v1.OpenReceiptRequest
-	29, // 31: wattveil.v1.ConsentService.RevokeByReceipt:input_type -> wattveil.v1.RevokeByReceiptRequest
-	16, // 32: wattveil.v1.ConsentService.WithdrawConsent:input_type -> wattveil.v1.WithdrawConsentRequest
-	18, // 33: wattveil.v1.ConsentService.TerminateConsent:input_type -> wattveil.v1.TerminateConsentRequest
-	20, // 34: wattveil.v1.ConsentService.SuspendConsent:input_type -> wattveil.v1.SuspendConsentRequest
-	22, // 35: wattveil.v1.ConsentService.ResumeConsent:input_type -> wattveil.v1.ResumeConsentRequest
-	3,  // 36: wattveil.v1.ConsentService.RequestConsent:output_type -> wattveil.v1.RequestConsentResponse
-	5,  // 37: wattveil.v1.ConsentService.GetConsent:output_type -> wattveil.v1.GetConsentResponse
-	7,  // 38: wattveil.v1.ConsentService.ListConsents:output_type -> wattveil.v1.ListConsentsResponse
-	9,  // 39: wattveil.v1.ConsentService.GrantConsent:output_type -> wattveil.v1.GrantConsentResponse
-	11, // 40: wattveil.v1.ConsentService.DenyConsent:output_type -> wattveil.v1.DenyConsentResponse
-	13, // 41: wattveil.v1.ConsentService.RevokeConsent:output_type -> wattveil.v1.RevokeConsentResponse
-	15, // 42: wattveil.v1.ConsentService.NarrowConsent:output_type -> wattveil.v1.NarrowConsentResponse
-	25, // 43: wattveil.v1.ConsentService.GetConsentReceipt:output_type -> wattveil.v1.GetConsentReceiptResponse
-	27, // 44: wattveil.v1.ConsentService.OpenReceipt:output_type -> wattveil.v1.OpenReceiptResponse
-	30, // 45: wattveil.v1.ConsentService.RevokeByReceipt:output_type -> wattveil.v1.RevokeByReceiptResponse
-	17, // 46: wattveil.v1.ConsentService.WithdrawConsent:output_type -> wattveil.v1.WithdrawConsentResponse
-	19, // 47: wattveil.v1.ConsentService.TerminateConsent:output_type -> wattveil.v1.TerminateConsentResponse
-	21, // 48: wattveil.v1.ConsentService.SuspendConsent:output_type -> wattveil.v1.SuspendConsentResponse
-	23, // 49: wattveil.v1.ConsentService.ResumeConsent:output_type -> wattveil.v1.ResumeConsentResponse
-	36, // [36:50] is the sub-list for method output_type
-	22, // [22:36] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	32, // 1: wattveil.v1.Consent.terms:type_name -> wattveil.v1.Terms
+	32, // 2: wattveil.v1.Consent.asked:type_name -> wattveil.v1.Terms
+	31, // 3: wattveil.v1.Consent.zones:type_name -> wattveil.v1.Consent.ZonesEntry
+	32, // 4: wattveil.v1.RequestConsentRequest.terms:type_name -> wattveil.v1.Terms
+	1,  // 5: wattveil.v1.GetConsentResponse.consent:type_name -> wattveil.v1.Consent
+	1,  // 6: wattveil.v1.ListConsentsResponse.consents:type_name -> wattveil.v1.Consent
+	32, // 7: wattveil.v1.GrantConsentRequest.narrowed:type_name -> wattveil.v1.Terms
+	1,  // 8: wattveil.v1.GrantConsentResponse.consent:type_name -> wattveil.v1.Consent
+	33, // 9: wattveil.v1.GrantConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	33, // 10: wattveil.v1.DenyConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	33, // 11: wattveil.v1.RevokeConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	32, // 12: wattveil.v1.NarrowConsentRequest.narrowed:type_name -> wattveil.v1.Terms
+	1,  // 13: wattveil.v1.NarrowConsentResponse.consent:type_name -> wattveil.v1.Consent
+	33, // 14: wattveil.v1.NarrowConsentResponse.receipt:type_name -> wattveil.v1.Receipt
+	1,  // 15: wattveil.v1.WithdrawConsentResponse.consent:type_name -> wattveil.v1.Consent
+	1,  // 16: wattveil.v1.TerminateConsentResponse.consent:type_name -> wattveil.v1.Consent
+	1,  // 17: wattveil.v1.SuspendConsentResponse.consent:type_name -> wattveil.v1.Consent
+	1,  // 18: wattveil.v1.ResumeConsentResponse.consent:type_name -> wattveil.v1.Consent
+	1,  // 19: wattveil.v1.OpenReceiptResponse.consent:type_name -> wattveil.v1.Consent
+	28, // 20: wattveil.v1.OpenReceiptResponse.steps:type_name -> wattveil.v1.ConsentStep
+	32, // 21: wattveil.v1.ConsentStep.terms:type_name -> wattveil.v1.Terms
+	33, // 22: wattveil.v1.RevokeByReceiptResponse.receipt:type_name -> wattveil.v1.Receipt
+	2,  // 23: wattveil.v1.ConsentService.RequestConsent:input_type -> wattveil.v1.RequestConsentRequest
+	4,  // 24: wattveil.v1.ConsentService.GetConsent:input_type -> wattveil.v1.GetConsentRequest
+	6,  // 25: wattveil.v1.ConsentService.ListConsents:input_type -> wattveil.v1.ListConsentsRequest
+	8,  // 26: wattveil.v1.ConsentService.GrantConsent:input_type -> wattveil.v1.GrantConsentRequest
+	10, // 27: wattveil.v1.ConsentService.DenyConsent:input_type -> wattveil.v1.DenyConsentRequest
+	12, // 28: wattveil.v1.ConsentService.RevokeConsent:input_type -> wattveil.v1.RevokeConsentRequest
+	14, // 29: wattveil.v1.ConsentService.NarrowConsent:input_type -> wattveil.v1.NarrowConsentRequest
+	24, // 30: wattveil.v1.ConsentService.GetConsentReceipt:input_type -> wattveil.v1.GetConsentReceiptRequest
+	26, // 31: wattveil.v1.ConsentService.OpenReceipt:input_type -> wattveil.v1.OpenReceiptRequest
+	29, // 32: wattveil.v1.ConsentService.RevokeByReceipt:input_type -> wattveil.v1.RevokeByReceiptRequest
+	16, // 33: wattveil.v1.ConsentService.WithdrawConsent:input_type -> wattveil.v1.WithdrawConsentRequest
+	18, // 34: wattveil.v1.ConsentService.TerminateConsent:input_type -> wattveil.v1.TerminateConsentRequest
+	20, // 35: wattveil.v1.ConsentService.SuspendConsent:input_type -> wattveil.v1.SuspendConsentRequest
+	22, // 36: wattveil.v1.ConsentService.ResumeConsent:input_type -> wattveil.v1.ResumeConsentRequest
+	3,  // 37: wattveil.v1.ConsentService.RequestConsent:output_type -> wattveil.v1.RequestConsentResponse
+	5,  // 38: wattveil.v1.ConsentService.GetConsent:output_type -> wattveil.v1.GetConsentResponse
+	7,  // 39: wattveil.v1.ConsentService.ListConsents:output_type -> wattveil.v1.ListConsentsResponse
+	9,  // 40: wattveil.v1.ConsentService.GrantConsent:output_type -> wattveil.v1.GrantConsentResponse
+	11, // 41: wattveil.v1.ConsentService.DenyConsent:output_type -> wattveil.v1.DenyConsentResponse
+	13, // 42: wattveil.v1.ConsentService.RevokeConsent:output_type -> wattveil.v1.RevokeConsentResponse
+	15, // 43: wattveil.v1.ConsentService.NarrowConsent:output_type -> wattveil.v1.NarrowConsentResponse
+	25, // 44: wattveil.v1.ConsentService.GetConsentReceipt:output_type -> wattveil.v1.GetConsentReceiptResponse
+	27, // 45: wattveil.v1.ConsentService.OpenReceipt:output_type -> wattveil.v1.OpenReceiptResponse
+	30, // 46: wattveil.v1.ConsentService.RevokeByReceipt:output_type -> wattveil.v1.RevokeByReceiptResponse
+	17, // 47: wattveil.v1.ConsentService.WithdrawConsent:output_type -> wattveil.v1.WithdrawConsentResponse
+	19, // 48: wattveil.v1.ConsentService.TerminateConsent:output_type -> wattveil.v1.TerminateConsentResponse
+	21, // 49: wattveil.v1.ConsentService.SuspendConsent:output_type -> wattveil.v1.SuspendConsentResponse
+	23, // 50: wattveil.v1.ConsentService.ResumeConsent:output_type -> wattveil.v1.ResumeConsentResponse
+	37, // [37:51] is the sub-list for method output_type
+	23, // [23:37] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_consent_proto_init() }
@@ -2094,7 +2111,7 @@ func file_wattveil_v1_consent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_consent_proto_rawDesc), len(file_wattveil_v1_consent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
