@@ -146,6 +146,7 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 // server reads; no header of the client's reaches it, or another part, but
 // Authorization.
 func restHandler(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, error) {
+	parseQueries()
 	mux := runtime.NewServeMux(
 		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		// A field that is not known is an error: a grant with a misspelt "narrowed"
@@ -154,16 +155,11 @@ func restHandler(ctx context.Context, conn grpc.ClientConnInterface) (http.Handl
 			MarshalOptions: protojson.MarshalOptions{EmitUnpopulated: true}, UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: false},
 		}),
 		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
-		runtime.WithMetadata(func(_ context.Context, r *http.Request) metadata.MD {
-			md := metadata.MD{} // the gateway itself passes Authorization on
-			if p, ok := r.Context().Value(principalKey{}).(Principal); ok && p.Kind != Public {
-				md.Set(internalPrincipal, p.internal())
-			}
-			return md
-		}),
+		// The gateway itself passes Authorization on.
+		runtime.WithMetadata(func(_ context.Context, r *http.Request) metadata.MD { return principalMetadata(r) }),
 		// What the gateway itself finds wrong gets a reason too.
 		runtime.WithErrorHandler(func(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
-			out, _ := toStatus(err)
+			out, _ := toStatus(parameterFault(err))
 			runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, out)
 		}),
 	)
@@ -180,6 +176,15 @@ func restHandler(ctx context.Context, conn grpc.ClientConnInterface) (http.Handl
 		return nil, err
 	}
 	return mux, nil
+}
+
+// principalMetadata tells the in-process server whose certificate came with a request.
+func principalMetadata(r *http.Request) metadata.MD {
+	md := metadata.MD{}
+	if p, ok := r.Context().Value(principalKey{}).(Principal); ok && p.Kind != Public {
+		md.Set(internalPrincipal, p.internal())
+	}
+	return md
 }
 
 // asRegulator gives the pages the only certificate that counts for them. It
