@@ -20,6 +20,7 @@ type secrets struct {
 	release hidden // seed of the Ed25519 key that signs releases
 	batches hidden // keys the content hash of batches
 	codes   hidden // keys the hash of letter codes
+	cursors hidden // keys what seals cursors
 }
 
 // eraseSeeds overwrites the seed of what signs, once the signer is made.
@@ -66,6 +67,7 @@ func loadSecrets(ctx context.Context, s *store.Store, keys KeyService, random io
 		{onRelease, "release-signing", &out.release},
 		{onIngest, "batch-hash", &out.batches},
 		{onAccess, "letter-codes", &out.codes},
+		{onAccess, "read-cursors", &out.cursors},
 	} {
 		if !roles.has(secret.of) {
 			continue

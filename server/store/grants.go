@@ -159,7 +159,7 @@ var rowGrants = map[string]privileges{
 	"hub_secrets": {
 		RoleIngest:   `name = 'batch-hash'`,
 		RoleRelease:  `name = 'release-signing'`,
-		RoleAccess:   `name = 'letter-codes'`,
+		RoleAccess:   `name IN ('letter-codes', 'read-cursors')`,
 		RoleKeyguard: `true`,
 		RoleLedger:   `name IN ('ledger-signing', 'ledger-signing-mldsa')`,
 	},
