@@ -68,6 +68,8 @@ var table = map[string]row{
 	// The plain table that the hub is measured against.
 	"server/store/plain": {},
 	"server/keys":        {may: []string{"privacy/seal"}},
+	// Readings as tables, for other people's programs.
+	"server/export": {may: []string{"meter"}},
 
 	// A client of the API, and a verifier of what it is told.
 	"web": {may: []string{"ledger", "proto/wattveil/v1"}},
@@ -78,7 +80,7 @@ var table = map[string]row{
 		"consent", "ledger", "meter",
 		"privacy/dp", "privacy/keyguard", "privacy/release", "privacy/seal",
 		"proto", "proto/gateway", "proto/wattveil/v1",
-		"server/keys", "server/store", "web",
+		"server/export", "server/keys", "server/store", "web",
 	}, tests: []string{"ledger/witness"}},
 	"cmd/wattveil": {may: []string{
 		"consent", "ledger", "ledger/witness", "meter", "meter/profile", "meter/profile/sample",
@@ -119,6 +121,9 @@ var doors = []door{
 	{pkg: "google.golang.org/protobuf", by: []string{"proto/wattveil/v1", "proto/gateway", "server", "web", "cmd/wattveil"}},
 	{pkg: "google.golang.org/genproto/googleapis", by: []string{"server", "web", "cmd/wattveil"}},
 	{pkg: "github.com/grpc-ecosystem/grpc-gateway/v2", by: []string{"proto/gateway", "server"}},
+
+	// Tables for others.
+	{pkg: "github.com/parquet-go/parquet-go", by: []string{"server/export"}},
 
 	// Configuration and the command line.
 	{pkg: "go.yaml.in/yaml/v3", by: []string{"server", "cmd/wattveil"}},

@@ -177,7 +177,7 @@ func TestRoutes(t *testing.T) {
 		got[route.Pattern] = route.Guard
 	}
 	want := map[string]string{
-		"/v1/": guardMatrix, "/": guardPortal,
+		"/v1/": guardMatrix, "/": guardPortal, "GET /v1/readings/export": guardMatrix, "GET /v1/readings/own/export": guardMatrix,
 		"GET /openapi.json": guardPublic, "GET /checkpoint": guardPublic, "GET /checkpoints": guardPublic, "GET /checkpoints/": guardPublic, "GET /tile/": guardPublic, "GET /healthz": guardPublic, "GET /readyz": guardPublic,
 	}
 	if !maps.Equal(got, want) {
@@ -199,7 +199,7 @@ func TestRoutesOfParts(t *testing.T) {
 		var got []string
 		for _, r := range (&Hub{roles: roles}).routes(nil, nil) {
 			switch r.Pattern {
-			case "/v1/", "GET /openapi.json", "GET /healthz", "GET /readyz":
+			case "/v1/", "GET /v1/readings/export", "GET /v1/readings/own/export", "GET /openapi.json", "GET /healthz", "GET /readyz":
 			default:
 				got = append(got, r.Pattern)
 			}

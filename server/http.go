@@ -50,6 +50,8 @@ const maxHTTPBody = 1 << 20
 func (h *Hub) routes(rest, pages http.Handler) []Route {
 	routes := []Route{
 		{"/v1/", guardMatrix, rest},
+		{"GET /v1/readings/export", guardMatrix, http.HandlerFunc(h.tables.shared)},
+		{"GET /v1/readings/own/export", guardMatrix, http.HandlerFunc(h.tables.own)},
 		{"GET /openapi.json", guardPublic, http.HandlerFunc(serveOpenAPI)},
 		{"GET /healthz", guardPublic, http.HandlerFunc(serveAlive)},
 		{"GET /readyz", guardPublic, http.HandlerFunc(h.serveReady)},
