@@ -69,6 +69,8 @@ var table = map[string]row{
 	// The plain table that the hub is measured against.
 	"server/store/plain": {},
 	"server/keys":        {may: []string{"privacy/seal"}},
+	// Readings as tables, for other people's programs.
+	"server/export": {may: []string{"meter"}},
 
 	// What lets third parties in: codes and tokens for what consents allow. It opens
 	// nothing, and changes no consent.
@@ -86,7 +88,7 @@ var table = map[string]row{
 		"consent", "ledger", "meter",
 		"privacy/dp", "privacy/keyguard", "privacy/release", "privacy/seal",
 		"proto", "proto/gateway", "proto/wattveil/v1",
-		"server/greenbutton", "server/keys", "server/oauth", "server/store", "web",
+		"server/export", "server/greenbutton", "server/keys", "server/oauth", "server/store", "web",
 	}, tests: []string{"ledger/witness"}},
 	"cmd/wattveil": {may: []string{
 		"consent", "ledger", "ledger/witness", "meter", "meter/espi", "meter/profile", "meter/profile/sample",
@@ -135,6 +137,8 @@ var doors = []door{
 	// OAuth: the server's side of the wire, and in tests a client's.
 	{pkg: "github.com/zitadel/oidc/v3", by: []string{"server/oauth"}},
 	{pkg: "golang.org/x/oauth2", tests: []string{"server"}},
+	// Tables for others.
+	{pkg: "github.com/parquet-go/parquet-go", by: []string{"server/export"}},
 
 	// Configuration and the command line.
 	{pkg: "go.yaml.in/yaml/v3", by: []string{"server", "cmd/wattveil"}},

@@ -49,8 +49,11 @@ var Matrix = map[string]Rule{
 	"/wattveil.v1.ConsentService/SuspendConsent":   {onAccess, OperatorKind | RegulatorKind},
 	"/wattveil.v1.ConsentService/ResumeConsent":    {onAccess, OperatorKind | RegulatorKind},
 
-	"/wattveil.v1.ReadingService/ReadSeries":    {onAccess, RecipientKind},
-	"/wattveil.v1.ReadingService/ReadOwnSeries": {onAccess, HouseholdKind},
+	"/wattveil.v1.ReadingService/ReadSeries":      {onAccess, RecipientKind},
+	"/wattveil.v1.ReadingService/ReadOwnSeries":   {onAccess, HouseholdKind},
+	"/wattveil.v1.ReadingService/ReadChanges":     {onAccess, RecipientKind},
+	"/wattveil.v1.ReadingService/StreamSeries":    {onAccess, RecipientKind},
+	"/wattveil.v1.ReadingService/StreamOwnSeries": {onAccess, HouseholdKind},
 
 	"/wattveil.v1.ReleaseService/ListReleases": {onRelease, everyone},
 	"/wattveil.v1.ReleaseService/GetRelease":   {onRelease, everyone},

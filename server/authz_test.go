@@ -30,6 +30,9 @@ func TestNobodyElseMay(t *testing.T) {
 		"change the registry":         {"RegistryService/", OperatorKind},
 		"read a household's readings": {"ReadingService/ReadSeries", RecipientKind},
 		"read as the household":       {"ReadingService/ReadOwnSeries", HouseholdKind},
+		"read what has changed":       {"ReadingService/ReadChanges", RecipientKind},
+		"stream readings":             {"ReadingService/StreamSeries", RecipientKind},
+		"stream as the household":     {"ReadingService/StreamOwnSeries", HouseholdKind},
 		"ask for consent":             {"ConsentService/RequestConsent", RecipientKind},
 		"grant":                       {"ConsentService/GrantConsent", HouseholdKind},
 		"deny":                        {"ConsentService/DenyConsent", HouseholdKind},
@@ -186,7 +189,7 @@ func TestRoutes(t *testing.T) {
 		got[route.Pattern] = route.Guard
 	}
 	want := map[string]string{
-		"/v1/": guardMatrix, "/": guardPortal,
+		"/v1/": guardMatrix, "/": guardPortal, "GET /v1/readings/export": guardMatrix, "GET /v1/readings/own/export": guardMatrix,
 		"/oauth/token": guardOAuth, "/oauth/revoke": guardOAuth, "/oauth/introspect": guardOAuth, "/oauth/par": guardOAuth,
 		"/oauth/register": guardOAuth, "/oauth/register/{id}": guardOAuth, "GET /.well-known/oauth-authorization-server": guardOAuth,
 		"GET /openapi.json": guardPublic, "GET /checkpoint": guardPublic, "GET /checkpoints": guardPublic, "GET /checkpoints/": guardPublic, "GET /tile/": guardPublic, "GET /healthz": guardPublic, "GET /readyz": guardPublic,
@@ -239,7 +242,7 @@ func TestRoutesOfParts(t *testing.T) {
 		var got []string
 		for _, r := range (&Hub{roles: roles}).routes(nil, nil) {
 			switch r.Pattern {
-			case "/v1/", "GET /openapi.json", "GET /healthz", "GET /readyz":
+			case "/v1/", "GET /v1/readings/export", "GET /v1/readings/own/export", "GET /openapi.json", "GET /healthz", "GET /readyz":
 			default:
 				got = append(got, r.Pattern)
 			}

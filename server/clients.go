@@ -103,6 +103,8 @@ var underOneConsent = map[string]bool{
 	wattveilv1.ConsentService_GetConsent_FullMethodName:   true,
 	wattveilv1.ConsentService_ListConsents_FullMethodName: true,
 	wattveilv1.ReadingService_ReadSeries_FullMethodName:   true,
+	wattveilv1.ReadingService_ReadChanges_FullMethodName:  true,
+	wattveilv1.ReadingService_StreamSeries_FullMethodName: true,
 }
 
 // errOneConsent answers such a call.

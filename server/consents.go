@@ -41,7 +41,7 @@ func (c *consentService) RequestConsent(ctx context.Context, req *wattveilv1.Req
 	}
 	point, err := meter.ParseUsagePoint(req.GetUsagePoint())
 	if err != nil {
-		return nil, badName("usage point")
+		return nil, about("usage_point", badName("usage point"))
 	}
 	terms, err := termsFromWire(req.GetTerms())
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *consentService) RequestConsent(ctx context.Context, req *wattveilv1.Req
 func (c *consentService) GetConsent(ctx context.Context, req *wattveilv1.GetConsentRequest) (*wattveilv1.GetConsentResponse, error) {
 	id, err := consent.ParseID(req.GetConsentId())
 	if err != nil {
-		return nil, err
+		return nil, about("consent_id", err)
 	}
 	if of := caller(ctx).Consent; of != "" && of != id {
 		return nil, consent.ErrNotFound
@@ -201,7 +201,7 @@ func (c *consentService) end(ctx context.Context, request, id string, by func(co
 // name.
 func requestID(id string) (string, error) {
 	if _, err := meter.ParseUtility(id); err != nil { // one alphabet for all names
-		return "", invalid("bad_request_id", "request_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -")
+		return "", about("request_id", invalid("bad_request_id", "request_id must be 1 to 64 characters of A-Z a-z 0-9 . _ : -"))
 	}
 	return id, nil
 }
@@ -224,9 +224,9 @@ func ownerOf(p Principal) store.Owner {
 func page(size int32, token string) (int, error) {
 	switch {
 	case size < 0 || size > 500:
-		return 0, invalid("bad_page_size", "a page holds 1 to 500 rows")
+		return 0, about("page_size", invalid("bad_page_size", "a page holds 1 to 500 rows"))
 	case !plain(token):
-		return 0, store.ErrPage
+		return 0, about("page_token", store.ErrPage)
 	case size == 0:
 		return 100, nil
 	default:
@@ -267,7 +267,7 @@ func points(in []string) ([]meter.UsagePoint, error) {
 	for i, s := range in {
 		var err error
 		if out[i], err = meter.ParseUsagePoint(s); err != nil {
-			return nil, badName("usage point")
+			return nil, about("usage_points", badName("usage point"))
 		}
 	}
 	return out, nil
@@ -278,7 +278,7 @@ func registers(in []string) ([]meter.Register, error) {
 	for i, s := range in {
 		var err error
 		if out[i], err = meter.ParseRegister(s); err != nil {
-			return nil, invalid("bad_register", "a register is not an OBIS code such as 1-0:1.29.0*255")
+			return nil, about("registers", invalid("bad_register", "a register is not an OBIS code such as 1-0:1.29.0*255"))
 		}
 	}
 	return out, nil

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/test/bufconn"
 
+	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/web"
 )
 
@@ -95,6 +96,7 @@ func (h *Hub) httpDoor(ctx context.Context, whole *api) error {
 	if err != nil {
 		return fmt.Errorf("making pages: %w", err)
 	}
+	h.tables = &tables{readings: wattveilv1.NewReadingServiceClient(whole), random: h.random}
 	mux := http.NewServeMux()
 	for _, r := range h.routes(rest, pages) {
 		mux.Handle(r.Pattern, r.handler)

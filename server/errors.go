@@ -33,6 +33,23 @@ func invalid(reason, words string) error {
 	return &inputError{codes.InvalidArgument, reason, words}
 }
 
+// parameterError is an error that one parameter of a call has brought about, by its
+// name in the API, which travels with the reason.
+type parameterError struct {
+	error
+	parameter string
+}
+
+func (a *parameterError) Unwrap() error { return a.error }
+
+// about says which parameter err is about; nil stays nil.
+func about(parameter string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &parameterError{err, parameter}
+}
+
 // errorTable turns core errors into what callers see; the first match wins.
 // What is not in it is internal: callers get no detail, the log does.
 var errorTable = []tableRow{
@@ -117,9 +134,14 @@ func toStatus(err error) (out error, internal bool) {
 	if err == nil {
 		return nil, false
 	}
+	var parameter string
+	var named *parameterError
+	if errors.As(err, &named) {
+		parameter = named.parameter
+	}
 	var in *inputError
 	if errors.As(err, &in) {
-		return withReason(in.code, in.reason, in.words), false
+		return withParameter(in.code, in.reason, in.words, parameter), false
 	}
 	var refused *consent.Refused
 	if errors.As(err, &refused) {
@@ -127,7 +149,7 @@ func toStatus(err error) (out error, internal bool) {
 	}
 	for _, row := range errorTable {
 		if errors.Is(err, row.core) {
-			return withReason(row.code, row.reason, row.words), row.code == codes.Unavailable || row.code == codes.DataLoss
+			return withParameter(row.code, row.reason, row.words, parameter), row.code == codes.Unavailable || row.code == codes.DataLoss
 		}
 	}
 	var carried interface{ GRPCStatus() *status.Status }
@@ -154,8 +176,18 @@ func reasonOf(s *status.Status) string {
 }
 
 func withReason(code codes.Code, reason, words string) error {
+	return withParameter(code, reason, words, "")
+}
+
+// withParameter is withReason for what one parameter has brought about: the ErrorInfo
+// names it under "parameter".
+func withParameter(code codes.Code, reason, words, parameter string) error {
 	s := status.New(code, words)
-	d, err := s.WithDetails(&errdetails.ErrorInfo{Domain: errorDomain, Reason: reason})
+	info := &errdetails.ErrorInfo{Domain: errorDomain, Reason: reason}
+	if parameter != "" {
+		info.Metadata = map[string]string{"parameter": parameter}
+	}
+	d, err := s.WithDetails(info)
 	if err != nil { // an ErrorInfo always marshals
 		return s.Err()
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -189,4 +190,14 @@ func TestKeyServiceAway(t *testing.T) {
 	refused(t, err, codes.Unavailable, "key_service_unavailable")
 	w.keys.away.Store(false)
 	w.keep(batch("b-1", series(home, yesterday, 1, 2)))
+}
+
+// parameterOf returns the name of the parameter that an error from the wire is about.
+func parameterOf(err error) string {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			return info.GetMetadata()["parameter"]
+		}
+	}
+	return ""
 }

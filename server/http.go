@@ -53,6 +53,8 @@ const maxHTTPBody = 1 << 20
 func (h *Hub) routes(rest, pages http.Handler) []Route {
 	routes := []Route{
 		{"/v1/", guardMatrix, rest},
+		{"GET /v1/readings/export", guardMatrix, http.HandlerFunc(h.tables.shared)},
+		{"GET /v1/readings/own/export", guardMatrix, http.HandlerFunc(h.tables.own)},
 		{"GET /openapi.json", guardPublic, http.HandlerFunc(serveOpenAPI)},
 		{"GET /healthz", guardPublic, http.HandlerFunc(serveAlive)},
 		{"GET /readyz", guardPublic, http.HandlerFunc(h.serveReady)},
@@ -162,6 +164,7 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 // server reads; no header of the client's reaches it, or another part, but
 // Authorization.
 func restHandler(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, error) {
+	parseQueries()
 	mux := runtime.NewServeMux(
 		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		// A field that is not known is an error: a grant with a misspelt "narrowed"
@@ -170,16 +173,11 @@ func restHandler(ctx context.Context, conn grpc.ClientConnInterface) (http.Handl
 			MarshalOptions: protojson.MarshalOptions{EmitUnpopulated: true}, UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: false},
 		}),
 		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
-		runtime.WithMetadata(func(_ context.Context, r *http.Request) metadata.MD {
-			md := metadata.MD{} // the gateway itself passes Authorization on
-			if p, ok := r.Context().Value(principalKey{}).(Principal); ok && p.Kind != Public {
-				md.Set(internalPrincipal, p.internal())
-			}
-			return md
-		}),
+		// The gateway itself passes Authorization on.
+		runtime.WithMetadata(func(_ context.Context, r *http.Request) metadata.MD { return principalMetadata(r) }),
 		// What the gateway itself finds wrong gets a reason too.
 		runtime.WithErrorHandler(func(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
-			out, _ := toStatus(err)
+			out, _ := toStatus(parameterFault(err))
 			if reasonOf(status.Convert(out)) == reasonBadToken { // RFC 6750, section 3
 				w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 			}
@@ -200,6 +198,15 @@ func restHandler(ctx context.Context, conn grpc.ClientConnInterface) (http.Handl
 		return nil, err
 	}
 	return mux, nil
+}
+
+// principalMetadata tells the in-process server whose certificate came with a request.
+func principalMetadata(r *http.Request) metadata.MD {
+	md := metadata.MD{}
+	if p, ok := r.Context().Value(principalKey{}).(Principal); ok && p.Kind != Public {
+		md.Set(internalPrincipal, p.internal())
+	}
+	return md
 }
 
 // asRegulator gives the pages the only certificate that counts for them. It

@@ -85,6 +85,7 @@ type Hub struct {
 	grpc, internal *grpc.Server // nil for a portal alone
 	health         *health.Server
 	http           *http.Server
+	tables         *tables
 	grpcListener   net.Listener
 	httpListener   net.Listener
 	bufListener    *bufconn.Listener

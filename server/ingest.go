@@ -271,22 +271,22 @@ func checkBatch(req *wattveilv1.SubmitRequest) string {
 func (m *meterService) Completeness(ctx context.Context, req *wattveilv1.CompletenessRequest) (*wattveilv1.CompletenessResponse, error) {
 	from, err := meter.ParseDay(req.GetFromDay())
 	if err != nil {
-		return nil, invalid("bad_day", "from_day is not a day such as 2006-01-02")
+		return nil, about("from_day", invalid("bad_day", "from_day is not a day such as 2006-01-02"))
 	}
 	to, err := meter.ParseDay(req.GetToDay())
 	if err != nil {
-		return nil, invalid("bad_day", "to_day is not a day such as 2006-01-02")
+		return nil, about("to_day", invalid("bad_day", "to_day is not a day such as 2006-01-02"))
 	}
 	if to < from || to-from >= 400 {
-		return nil, invalid("bad_range", "the range must hold 1 to 400 days")
+		return nil, about("to_day", invalid("bad_range", "the range must hold 1 to 400 days"))
 	}
 	if n := len(req.GetUsagePoints()); n == 0 || n > 1000 {
-		return nil, invalid("bad_count", "between 1 and 1,000 usage points a call")
+		return nil, about("usage_points", invalid("bad_count", "between 1 and 1,000 usage points a call"))
 	}
 	points := make([]meter.UsagePoint, len(req.GetUsagePoints()))
 	for i, s := range req.GetUsagePoints() {
 		if points[i], err = meter.ParseUsagePoint(s); err != nil {
-			return nil, invalid("bad_usage_point", "a usage point is not well formed")
+			return nil, about("usage_points", invalid("bad_usage_point", "a usage point is not well formed"))
 		}
 	}
 	days, conflicts, err := m.store.Completeness(ctx, caller(ctx).Utility(), points, from, to)

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/keyguard"
-	"github.com/wattveil/wattveil/privacy/seal"
 	wattveilv1 "github.com/wattveil/wattveil/proto/wattveil/v1"
 	"github.com/wattveil/wattveil/server/store"
 )
@@ -28,32 +26,29 @@ type readingService struct {
 	clock  Clock
 	log    *slog.Logger
 	// reads bounds each recipient's accesses before a leaf is written for them.
-	reads *buckets
+	reads   *buckets
+	cursors cursorSealer
+}
+
+// seriesRequest is what both ways to read a range under a consent are asked with.
+type seriesRequest interface {
+	GetRequestId() string
+	GetConsentId() string
+	GetPurpose() string
+	ownRequest
+}
+
+// ownRequest is what both ways to read a range of one's own are asked with.
+type ownRequest interface {
+	GetUsagePoints() []string
+	GetRegisters() []string
+	GetFrom() int64
+	GetUntil() int64
 }
 
 // ReadSeries reads under a consent.
 func (r *readingService) ReadSeries(ctx context.Context, req *wattveilv1.ReadSeriesRequest) (*wattveilv1.ReadSeriesResponse, error) {
-	request, err := requestID(req.GetRequestId())
-	if err != nil {
-		return nil, err
-	}
-	if err := r.limit(caller(ctx)); err != nil {
-		return nil, err
-	}
-	a := consent.Access{
-		RequestID: request, Recipient: caller(ctx).Recipient(), Consent: consent.ID(req.GetConsentId()),
-		Purpose: req.GetPurpose(), From: req.GetFrom(), Until: req.GetUntil(),
-	}
-	if a.UsagePoints, err = points(req.GetUsagePoints()); err != nil {
-		return nil, err
-	}
-	if a.Registers, err = registers(req.GetRegisters()); err != nil {
-		return nil, err
-	}
-	if err := checkRange(a.From, a.Until); err != nil {
-		return nil, err
-	}
-	permit, err := r.admit(ctx, caller(ctx), a)
+	permit, err := r.admit(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -62,43 +57,105 @@ func (r *readingService) ReadSeries(ctx context.Context, req *wattveilv1.ReadSer
 	if err != nil {
 		return nil, err
 	}
-	return &wattveilv1.ReadSeriesResponse{Series: series, Receipt: receipt}, nil
+	resp := &wattveilv1.ReadSeriesResponse{Series: seriesToWire(series), Receipt: receipt}
+	if req.GetCompleteness() {
+		resp.Completeness, err = completenessOf(permit, everywhere(permit), granted(permit), series)
+	}
+	return resp, err
+}
+
+// admit has a read of a range under a consent decided.
+func (r *readingService) admit(ctx context.Context, req seriesRequest) (consent.Permit, error) {
+	request, err := requestID(req.GetRequestId())
+	if err != nil {
+		return consent.Permit{}, err
+	}
+	if err := r.limit(caller(ctx)); err != nil {
+		return consent.Permit{}, err
+	}
+	a := consent.Access{
+		RequestID: request, Recipient: caller(ctx).Recipient(), Consent: consent.ID(req.GetConsentId()),
+		Purpose: req.GetPurpose(), From: req.GetFrom(), Until: req.GetUntil(),
+	}
+	if a.UsagePoints, a.Registers, err = rangeOf(req); err != nil {
+		return consent.Permit{}, err
+	}
+	if _, err := consent.ParseID(req.GetConsentId()); err != nil {
+		return consent.Permit{}, about("consent_id", consent.ErrAccess)
+	}
+	return r.decide(ctx, a)
+}
+
+// decide has an access decided whose parameters were looked at, but for the purpose.
+func (r *readingService) decide(ctx context.Context, a consent.Access) (consent.Permit, error) {
+	permit, err := r.admission.admit(ctx, caller(ctx), a)
+	if errors.Is(err, consent.ErrAccess) {
+		err = about("purpose", err)
+	}
+	return permit, err
+}
+
+// rangeOf checks what of a household's readings is asked for.
+func rangeOf(req ownRequest) (ps []meter.UsagePoint, rs []meter.Register, err error) {
+	if ps, err = points(req.GetUsagePoints()); err != nil {
+		return nil, nil, err
+	}
+	if rs, err = registers(req.GetRegisters()); err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case len(ps) > consent.MaxUsagePoints:
+		return nil, nil, about("usage_points", consent.ErrAccess)
+	case len(rs) > consent.MaxRegisters:
+		return nil, nil, about("registers", consent.ErrAccess)
+	}
+	return ps, rs, checkRange(req.GetFrom(), req.GetUntil())
 }
 
 // ReadOwnSeries reads the calling household's own readings.
 func (r *readingService) ReadOwnSeries(ctx context.Context, req *wattveilv1.ReadOwnSeriesRequest) (*wattveilv1.ReadOwnSeriesResponse, error) {
-	ps, err := points(req.GetUsagePoints())
+	permit, ask, err := r.admitSelf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	rs, err := registers(req.GetRegisters())
+	series, receipt, err := r.open(ctx, permit, ask)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRange(req.GetFrom(), req.GetUntil()); err != nil {
-		return nil, err
+	resp := &wattveilv1.ReadOwnSeriesResponse{Series: seriesToWire(series), Receipt: receipt}
+	if req.GetCompleteness() {
+		resp.Completeness, err = completenessOf(permit, ask.spans(permit), registersOf(series), series)
+	}
+	return resp, err
+}
+
+// admitSelf has a household's read of its own decided. The leaf names all that is the
+// household's; the permit that is returned ends where the range does.
+func (r *readingService) admitSelf(ctx context.Context, req ownRequest) (consent.Permit, asked, error) {
+	ps, rs, err := rangeOf(req)
+	if err != nil {
+		return consent.Permit{}, asked{}, err
 	}
 	p := caller(ctx)
 	permit, err := r.gate.AdmitSelf(ctx, consent.SelfAccess{Household: p.Household(), Session: p.Session})
 	if err != nil {
-		return nil, err
+		return consent.Permit{}, asked{}, err
 	}
-	series, receipt, err := r.open(ctx, permit, asked{ps, rs, meter.DayOf(req.GetFrom()), meter.DayOf(req.GetUntil() - 1)})
-	if err != nil {
-		return nil, err
-	}
-	series = cut(series, req.GetFrom(), req.GetUntil())
-	return &wattveilv1.ReadOwnSeriesResponse{Series: series, Receipt: receipt}, nil
+	return permit.Within(req.GetFrom(), req.GetUntil()), asked{ps, rs, meter.DayOf(req.GetFrom()), meter.DayOf(req.GetUntil() - 1)}, nil
 }
 
 // maxReadDays bounds one answer.
 const maxReadDays = 400
 
 func checkRange(from, until int64) error {
-	if !inCalendar(from) || !inCalendar(until) || until <= from || until-from > maxReadDays*86400 {
-		return invalid("bad_range", "the range must not be empty and at most 400 days")
+	if inCalendar(from) && inCalendar(until) && until > from && until-from <= maxReadDays*86400 {
+		return nil
 	}
-	return nil
+	parameter := "until"
+	if !inCalendar(from) {
+		parameter = "from"
+	}
+	return about(parameter, invalid("bad_range", "the range must not be empty and at most 400 days"))
 }
 
 // A recipient may read 600 times a minute; refusals count too, so that nobody
@@ -110,106 +167,6 @@ func (r *readingService) limit(p Principal) error {
 		return &inputError{codes.ResourceExhausted, "too_many_reads", "too many reads; try again in a minute"}
 	}
 	return nil
-}
-
-// open does what comes after admission: prove the leaf to the keeper of keys,
-// fetch sealed blocks, open them under the permit, keep the newest revision of
-// each interval, and disclose what the permit covers in its granularity. ask
-// narrows the blocks that are fetched; the permit decides what leaves.
-func (r *readingService) open(ctx context.Context, permit consent.Permit, ask asked) ([]*wattveilv1.Series, *wattveilv1.Receipt, error) {
-	recorded := permit.Receipt()
-	proved, err := r.proofs.prove(ctx, recorded)
-	if err != nil {
-		return nil, nil, fmt.Errorf("proving a read: %w", err)
-	}
-	receipt := &wattveilv1.Receipt{Index: recorded.Index, Payload: recorded.Payload, Nonce: recorded.Nonce[:], Proof: string(proved.access.Proof)}
-	first, last := permit.KeyDays()
-	first, last = max(first, ask.first), min(last, ask.last)
-	if first > last {
-		return nil, receipt, nil
-	}
-	blocks, err := r.store.Blocks(ctx, permit.Household(), ask.points(permit), ask.registers, first, last)
-	if err != nil {
-		return nil, nil, fmt.Errorf("fetching blocks: %w", err)
-	}
-	if len(blocks) == 0 {
-		return nil, receipt, nil // nothing to open: the leaf stays unspent
-	}
-	agreed, err := r.proofs.consent(ctx, proved)
-	if err != nil {
-		return nil, nil, fmt.Errorf("proving the consent to a read: %w", err)
-	}
-	points, registers := sealedUnder(blocks)
-	keys, err := r.guard.BlockKeys(ctx, keyguard.Request{
-		Access: proved.access, Consent: agreed, UsagePoints: points, Registers: registers, From: first, To: last,
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("asking for block keys: %w", err)
-	}
-	defer keys.Clear()
-	sealed := make([]seal.KeyedBlock, 0, len(blocks))
-	for _, b := range blocks {
-		if !permit.CoversDay(b.Household, b.UsagePoint, b.Register, b.Day) {
-			continue
-		}
-		key, ok := keys.Key(b.Block)
-		if !ok {
-			return nil, nil, errNoBlockKey
-		}
-		sealed = append(sealed, seal.KeyedBlock{Block: b.Block, Key: key, WriterKey: b.WriterKey})
-	}
-	opened, err := seal.Open(permit, r.clock(), sealed...)
-	if err != nil {
-		return nil, nil, err
-	}
-	series, conflicts := seal.Merge(opened)
-	if conflicts > 0 {
-		r.reportConflicts(ctx, opened)
-	}
-	disclosed, err := permit.Disclose(series)
-	if err != nil {
-		return nil, nil, err
-	}
-	return seriesToWire(disclosed), receipt, nil
-}
-
-// reportConflicts tells the utilities on which usage points and days their
-// batches disagree. It is on the way of a reading, which does not fail for it:
-// the conflict is met again.
-func (r *readingService) reportConflicts(ctx context.Context, opened []seal.Opened) {
-	type place struct {
-		point meter.UsagePoint
-		day   meter.Day
-	}
-	at := map[place][]seal.Opened{}
-	for _, o := range opened {
-		p := place{o.Series.UsagePoint, meter.DayOf(o.Series.Start)}
-		at[p] = append(at[p], o)
-	}
-	for p, same := range at {
-		if _, n := seal.Merge(same); n > 0 {
-			if err := r.store.PutConflict(ctx, p.point, p.day, n, r.clock().Unix()); err != nil {
-				r.log.LogAttrs(ctx, slog.LevelWarn, "reporting conflict", slog.String("cause", err.Error()))
-			}
-		}
-	}
-}
-
-// errNoBlockKey says that a block's day key could not be had though its
-// household's key exists: the store has lost or altered a wrap.
-var errNoBlockKey = errors.New("server: a block's day key is missing or damaged")
-
-// sealedUnder returns the usage points and registers of blocks, each once.
-func sealedUnder(blocks []store.StoredBlock) (points []meter.UsagePoint, registers []meter.Register) {
-	for _, b := range blocks {
-		if !slices.Contains(points, b.UsagePoint) {
-			points = append(points, b.UsagePoint)
-		}
-		if !slices.Contains(registers, b.Register) {
-			registers = append(registers, b.Register)
-		}
-	}
-	return points, registers
 }
 
 // asked is what of a permit's scope is wanted.
@@ -240,16 +197,11 @@ func (a asked) points(permit consent.Permit) []meter.UsagePoint {
 	return out
 }
 
-// cut keeps the intervals that start in [from, until).
-func cut(in []*wattveilv1.Series, from, until int64) []*wattveilv1.Series {
-	var out []*wattveilv1.Series
-	for _, w := range in {
-		s, _ := fromWire(w) // it was made here
-		if t := s.Trim(from, until); len(t.Values) > 0 {
-			out = append(out, seriesToWire([]meter.Series{t})...)
-		}
-	}
-	return out
+// days returns the first and the last UTC day that are asked for, of those that the
+// permit's leaf names.
+func (a asked) days(permit consent.Permit) (first, last meter.Day) {
+	first, last = permit.KeyDays()
+	return max(first, a.first), min(last, a.last)
 }
 
 func seriesToWire(in []meter.Series) []*wattveilv1.Series {

@@ -23,6 +23,7 @@ type secrets struct {
 
 	addresses  hidden // keys the addresses of receipts
 	statements hidden // seed of the Ed25519 key that signs receipts
+	cursors    hidden // keys what seals cursors
 }
 
 // eraseSeeds overwrites the seed of what signs, once the signer is made.
@@ -73,6 +74,7 @@ func loadSecrets(ctx context.Context, s *store.Store, keys KeyService, random io
 		{onAccess, "letter-codes", &out.codes},
 		{onAccess, "receipt-addresses", &out.addresses},
 		{onAccess, "statement-signing", &out.statements},
+		{onAccess, "read-cursors", &out.cursors},
 	} {
 		if !roles.has(secret.of) {
 			continue

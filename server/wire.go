@@ -392,7 +392,7 @@ func (h *Hub) wireAccess(ctx context.Context, d Deps, secrets *secrets, guardian
 		store: d.Store, admission: newAdmission(h.sequencer, d.Clock), clock: d.Clock, log: d.Log,
 		guard: guardian, proofs: &readProofs{
 			store: d.Store, prover: h.prover, demanded: h.demanded, leaves: newLRU[consentTerms, uint64](consentLeafCacheSize),
-		}, reads: newBuckets(readsPerMinute, time.Minute),
+		}, reads: newBuckets(readsPerMinute, time.Minute), cursors: cursorSealer{key: secrets.cursors},
 	}
 	s.session = &sessionService{
 		store: d.Store, sequencer: h.sequencer, eraser: eraser, erasure: h.cfg.Erasure, codes: codes, clock: d.Clock, random: d.Random, tries: newBucket(60, time.Minute),

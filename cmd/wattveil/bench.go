@@ -28,7 +28,7 @@ import (
 
 func benchCommand() *cobra.Command {
 	return group("bench", "Measure this hub beside the plain alternative, interleaved in one run",
-		"  wattveil bench ingest --store 'postgres://user@127.0.0.1:5432/postgres?sslmode=disable'", benchIngestCommand(), benchLedgerCommand(), benchReleaseCommand(), benchClosingCommand(), benchAccessCommand())
+		"  wattveil bench ingest --store 'postgres://user@127.0.0.1:5432/postgres?sslmode=disable'", benchIngestCommand(), benchLedgerCommand(), benchReleaseCommand(), benchClosingCommand(), benchAccessCommand(), benchDeltaCommand())
 }
 
 // benchIngest measures sealed ingest: from the client's encoding over mutual

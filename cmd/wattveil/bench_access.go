@@ -23,6 +23,7 @@ import (
 type benchAccess struct {
 	store      string
 	households int
+	later      int // days after the month that are granted, and not sent with it
 	enrolled   int
 	rounds     int
 	length     time.Duration

@@ -40,8 +40,10 @@ type accessWorld struct {
 	drop func()
 	wants
 
+	until    int64    // of what is granted, unix seconds
 	consents []string // by household
 	readers  []wattveilv1.ReadingServiceClient
+	ahead    atomic.Int64  // ns that the clock has been set ahead since it runs
 	still    chan struct{} // closed: the clock stands
 	ticking  sync.WaitGroup
 }
@@ -102,7 +104,7 @@ func (b *benchAccess) world(ctx context.Context, dir string, wrapper server.KeyS
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making directory: %w", err)
 	}
-	w := &accessWorld{wants: b.sent(), drop: func() {}, still: make(chan struct{})}
+	w := &accessWorld{wants: b.sent(), until: (accessFirst + accessDays + meter.Day(b.later)).Start(), drop: func() {}, still: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -204,7 +206,7 @@ func (w *accessWorld) grant(ctx context.Context, asking wattveilv1.ConsentServic
 	asked, err := asking.RequestConsent(ctx, &wattveilv1.RequestConsentRequest{
 		RequestId: fmt.Sprint("ask-", h), UsagePoint: benchPoint(h), Terms: &wattveilv1.Terms{
 			Purpose: &wattveilv1.Purpose{Code: accessPurpose, Text: "We look for what could be saved."}, Registers: []string{meter.ActiveImport.String()},
-			Granularity: wattveilv1.Granularity_GRANULARITY_HOUR, DataFrom: accessFirst.Start(), DataUntil: (accessFirst + accessDays).Start(),
+			Granularity: wattveilv1.Granularity_GRANULARITY_HOUR, DataFrom: accessFirst.Start(), DataUntil: w.until,
 			PermissionUntil: w.rig.clock.Now().AddDate(0, 3, 0).Unix(),
 		},
 	})
@@ -238,7 +240,7 @@ func (w *accessWorld) run() {
 		for {
 			select {
 			case <-every.C:
-				w.rig.clock.set(base.Add(time.Since(began)))
+				w.rig.clock.set(base.Add(time.Since(began) + time.Duration(w.ahead.Load())))
 			case <-w.still:
 				return
 			}

@@ -102,6 +102,10 @@ func TestAccessRole(t *testing.T) {
 			_, err3 := s.ConsentOf(ctx, store.Owner{Household: "h1"}, "c")
 			return errors.Join(err, err2, err3, readConsents(ctx, s), ignore(s.Occupancies(ctx, "h1")), ignore(s.Nodes(ctx)))
 		}},
+		{"what has changed", func() error {
+			return errors.Join(ignore(s.BlocksByDay(ctx, "h1", day0, day0)), ignore(s.BlocksOnDays(ctx, "h1", point, nil, []meter.Day{day0})),
+				ignore(s.WriterDays(ctx, "h1", day0, day0)), ignore(s.Channels(ctx, "h1", point, nil, day0, day0)))
+		}},
 		{"a conflict", func() error {
 			return errors.Join(s.PutConflict(ctx, "p1", day0, 1, 1), s.PutConflict(ctx, "p1", day0, 2, 1))
 		}},

@@ -169,7 +169,7 @@ var rowGrants = map[string]privileges{
 	"hub_secrets": {
 		RoleIngest:   `name = 'batch-hash'`,
 		RoleRelease:  `name = 'release-signing'`,
-		RoleAccess:   `name IN ('letter-codes', 'receipt-addresses', 'statement-signing')`,
+		RoleAccess:   `name IN ('letter-codes', 'read-cursors', 'receipt-addresses', 'statement-signing')`,
 		RoleKeyguard: `true`,
 		RoleLedger:   `name IN ('ledger-signing', 'ledger-signing-mldsa')`,
 	},

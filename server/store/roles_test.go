@@ -394,12 +394,12 @@ func TestKeyguardRole(t *testing.T) {
 	must(t, s.Transact(ctx, func(ctx context.Context, tx *store.Tx) error {
 		return tx.BeginRetiring(ctx, "households", 2, 6)
 	}))
-	for _, name := range []string{"batch-hash", "release-signing", "letter-codes", "ledger-signing", "ledger-signing-mldsa"} {
+	for _, name := range []string{"batch-hash", "release-signing", "letter-codes", "read-cursors", "ledger-signing", "ledger-signing-mldsa"} {
 		must(t, p.owner.PutHubSecret(ctx, secret(name, "wrapped")))
 	}
 	page, err = s.HubSecrets(ctx, store.WrappedSecret{}, 10)
 	must(t, err)
-	if n, err := s.RewrapHubSecrets(ctx, page, slices.Repeat([][]byte{[]byte("anew")}, len(page))); err != nil || n != 5 {
+	if n, err := s.RewrapHubSecrets(ctx, page, slices.Repeat([][]byte{[]byte("anew")}, len(page))); err != nil || n != 6 {
 		t.Errorf("wrapped %d of the hub's secrets anew: %v", n, err)
 	}
 	must(t, record(ctx, s, ledger.Entry{RequestID: "pairs/1", Kind: ledger.KindAdmin}, func(ctx context.Context, tx *store.Tx, _ uint64) error {

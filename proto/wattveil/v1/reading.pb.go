@@ -37,7 +37,9 @@ type ReadSeriesRequest struct {
 	// End (exclusive), Unix seconds UTC; at most 400 days after from.
 	Until int64 `protobuf:"varint,6,opt,name=until,proto3" json:"until,omitempty"`
 	// Purpose code; must be the consent's.
-	Purpose       string `protobuf:"bytes,7,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	Purpose string `protobuf:"bytes,7,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// Say how complete the answer is.
+	Completeness  bool `protobuf:"varint,8,opt,name=completeness,proto3" json:"completeness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -121,6 +123,13 @@ func (x *ReadSeriesRequest) GetPurpose() string {
 	return ""
 }
 
+func (x *ReadSeriesRequest) GetCompleteness() bool {
+	if x != nil {
+		return x.Completeness
+	}
+	return false
+}
+
 // ReadSeriesResponse carries the readings and the proof that the opening was
 // recorded first.
 type ReadSeriesResponse struct {
@@ -128,7 +137,9 @@ type ReadSeriesResponse struct {
 	// The readings in the granted granularity.
 	Series []*Series `protobuf:"bytes,1,rep,name=series,proto3" json:"series,omitempty"`
 	// The access leaf.
-	Receipt       *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// How complete each day is, if asked for.
+	Completeness  []*SeriesCompleteness `protobuf:"bytes,3,rep,name=completeness,proto3" json:"completeness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -177,6 +188,152 @@ func (x *ReadSeriesResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+func (x *ReadSeriesResponse) GetCompleteness() []*SeriesCompleteness {
+	if x != nil {
+		return x.Completeness
+	}
+	return nil
+}
+
+// SeriesCompleteness says how much of a usage point's day an answer holds: of a local
+// day, and of a local month where months were granted. It is made of what the answer
+// discloses and tells nothing beside it.
+type SeriesCompleteness struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Usage point.
+	UsagePoint string `protobuf:"bytes,1,opt,name=usage_point,json=usagePoint,proto3" json:"usage_point,omitempty"`
+	// OBIS register.
+	Register string `protobuf:"bytes,2,opt,name=register,proto3" json:"register,omitempty"`
+	// Local date the day or month begins on, "2006-01-02".
+	Date string `protobuf:"bytes,3,opt,name=date,proto3" json:"date,omitempty"`
+	// Start of what was asked for of it, Unix seconds UTC.
+	Start int64 `protobuf:"varint,4,opt,name=start,proto3" json:"start,omitempty"`
+	// Seconds of it that were asked for, are the household's and were over: 82800 or
+	// 90000 where the clock was changed.
+	ExpectedSeconds int64 `protobuf:"varint,5,opt,name=expected_seconds,json=expectedSeconds,proto3" json:"expected_seconds,omitempty"`
+	// Seconds of them that have a value. Fewer than expected: there are gaps.
+	PresentSeconds int64 `protobuf:"varint,6,opt,name=present_seconds,json=presentSeconds,proto3" json:"present_seconds,omitempty"`
+	// Intervals, or sums, that have a value.
+	Intervals uint32 `protobuf:"varint,7,opt,name=intervals,proto3" json:"intervals,omitempty"`
+	// Of these: computed by the utility where no value was read.
+	Estimated uint32 `protobuf:"varint,8,opt,name=estimated,proto3" json:"estimated,omitempty"`
+	// Of these: replaced by the utility.
+	Substituted uint32 `protobuf:"varint,9,opt,name=substituted,proto3" json:"substituted,omitempty"`
+	// Of these: doubted by the utility; of sums also those that lack a part.
+	Suspect uint32 `protobuf:"varint,10,opt,name=suspect,proto3" json:"suspect,omitempty"`
+	// Of these: corrected, with a revision above 0. Sums have no revision.
+	Revised       uint32 `protobuf:"varint,11,opt,name=revised,proto3" json:"revised,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeriesCompleteness) Reset() {
+	*x = SeriesCompleteness{}
+	mi := &file_wattveil_v1_reading_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeriesCompleteness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeriesCompleteness) ProtoMessage() {}
+
+func (x *SeriesCompleteness) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_reading_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeriesCompleteness.ProtoReflect.Descriptor instead.
+func (*SeriesCompleteness) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_reading_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SeriesCompleteness) GetUsagePoint() string {
+	if x != nil {
+		return x.UsagePoint
+	}
+	return ""
+}
+
+func (x *SeriesCompleteness) GetRegister() string {
+	if x != nil {
+		return x.Register
+	}
+	return ""
+}
+
+func (x *SeriesCompleteness) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *SeriesCompleteness) GetStart() int64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *SeriesCompleteness) GetExpectedSeconds() int64 {
+	if x != nil {
+		return x.ExpectedSeconds
+	}
+	return 0
+}
+
+func (x *SeriesCompleteness) GetPresentSeconds() int64 {
+	if x != nil {
+		return x.PresentSeconds
+	}
+	return 0
+}
+
+func (x *SeriesCompleteness) GetIntervals() uint32 {
+	if x != nil {
+		return x.Intervals
+	}
+	return 0
+}
+
+func (x *SeriesCompleteness) GetEstimated() uint32 {
+	if x != nil {
+		return x.Estimated
+	}
+	return 0
+}
+
+func (x *SeriesCompleteness) GetSubstituted() uint32 {
+	if x != nil {
+		return x.Substituted
+	}
+	return 0
+}
+
+func (x *SeriesCompleteness) GetSuspect() uint32 {
+	if x != nil {
+		return x.Suspect
+	}
+	return 0
+}
+
+func (x *SeriesCompleteness) GetRevised() uint32 {
+	if x != nil {
+		return x.Revised
+	}
+	return 0
+}
+
 // ReadOwnSeriesRequest asks for a range of the household's own readings.
 type ReadOwnSeriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -187,14 +344,16 @@ type ReadOwnSeriesRequest struct {
 	// First interval start, Unix seconds UTC.
 	From int64 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
 	// End (exclusive), Unix seconds UTC; at most 400 days after from.
-	Until         int64 `protobuf:"varint,4,opt,name=until,proto3" json:"until,omitempty"`
+	Until int64 `protobuf:"varint,4,opt,name=until,proto3" json:"until,omitempty"`
+	// Say how complete the answer is.
+	Completeness  bool `protobuf:"varint,5,opt,name=completeness,proto3" json:"completeness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadOwnSeriesRequest) Reset() {
 	*x = ReadOwnSeriesRequest{}
-	mi := &file_wattveil_v1_reading_proto_msgTypes[2]
+	mi := &file_wattveil_v1_reading_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -206,7 +365,7 @@ func (x *ReadOwnSeriesRequest) String() string {
 func (*ReadOwnSeriesRequest) ProtoMessage() {}
 
 func (x *ReadOwnSeriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_reading_proto_msgTypes[2]
+	mi := &file_wattveil_v1_reading_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -219,7 +378,7 @@ func (x *ReadOwnSeriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOwnSeriesRequest.ProtoReflect.Descriptor instead.
 func (*ReadOwnSeriesRequest) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_reading_proto_rawDescGZIP(), []int{2}
+	return file_wattveil_v1_reading_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ReadOwnSeriesRequest) GetUsagePoints() []string {
@@ -250,20 +409,29 @@ func (x *ReadOwnSeriesRequest) GetUntil() int64 {
 	return 0
 }
 
+func (x *ReadOwnSeriesRequest) GetCompleteness() bool {
+	if x != nil {
+		return x.Completeness
+	}
+	return false
+}
+
 // ReadOwnSeriesResponse carries the readings.
 type ReadOwnSeriesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The readings as metered.
 	Series []*Series `protobuf:"bytes,1,rep,name=series,proto3" json:"series,omitempty"`
 	// The session's own access leaf of this UTC day.
-	Receipt       *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// How complete each day is, if asked for.
+	Completeness  []*SeriesCompleteness `protobuf:"bytes,3,rep,name=completeness,proto3" json:"completeness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadOwnSeriesResponse) Reset() {
 	*x = ReadOwnSeriesResponse{}
-	mi := &file_wattveil_v1_reading_proto_msgTypes[3]
+	mi := &file_wattveil_v1_reading_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -275,7 +443,7 @@ func (x *ReadOwnSeriesResponse) String() string {
 func (*ReadOwnSeriesResponse) ProtoMessage() {}
 
 func (x *ReadOwnSeriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wattveil_v1_reading_proto_msgTypes[3]
+	mi := &file_wattveil_v1_reading_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -288,7 +456,7 @@ func (x *ReadOwnSeriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOwnSeriesResponse.ProtoReflect.Descriptor instead.
 func (*ReadOwnSeriesResponse) Descriptor() ([]byte, []int) {
-	return file_wattveil_v1_reading_proto_rawDescGZIP(), []int{3}
+	return file_wattveil_v1_reading_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ReadOwnSeriesResponse) GetSeries() []*Series {
@@ -305,11 +473,517 @@ func (x *ReadOwnSeriesResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+func (x *ReadOwnSeriesResponse) GetCompleteness() []*SeriesCompleteness {
+	if x != nil {
+		return x.Completeness
+	}
+	return nil
+}
+
+// ReadChangesRequest asks for all that a consent covers and that changed since a
+// cursor.
+type ReadChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Makes the call safe to repeat: the same id never opens twice. It is not used up by
+	// an answer that opened nothing.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The consent that covers it.
+	ConsentId string `protobuf:"bytes,2,opt,name=consent_id,json=consentId,proto3" json:"consent_id,omitempty"`
+	// Purpose code; must be the consent's.
+	Purpose string `protobuf:"bytes,3,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// From the answer before; empty to begin with all that the consent covers. A cursor
+	// is of one consent in the terms of its day: when they are narrowed it ends, and one
+	// begins anew.
+	Cursor string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Say how complete the answer is.
+	Completeness  bool `protobuf:"varint,5,opt,name=completeness,proto3" json:"completeness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadChangesRequest) Reset() {
+	*x = ReadChangesRequest{}
+	mi := &file_wattveil_v1_reading_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadChangesRequest) ProtoMessage() {}
+
+func (x *ReadChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_reading_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadChangesRequest.ProtoReflect.Descriptor instead.
+func (*ReadChangesRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_reading_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ReadChangesRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReadChangesRequest) GetConsentId() string {
+	if x != nil {
+		return x.ConsentId
+	}
+	return ""
+}
+
+func (x *ReadChangesRequest) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+func (x *ReadChangesRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *ReadChangesRequest) GetCompleteness() bool {
+	if x != nil {
+		return x.Completeness
+	}
+	return false
+}
+
+// ReadChangesResponse carries what changed.
+type ReadChangesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The readings in the granted granularity; what replaces a value has the same usage
+	// point, register, start and length.
+	Series []*Series `protobuf:"bytes,1,rep,name=series,proto3" json:"series,omitempty"`
+	// For the next call, up to 128 KiB. Keep it only when the readings are stored.
+	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// There is more already: ask again at once.
+	More bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	// The access leaf; absent if nothing was opened.
+	Receipt *Receipt `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// How complete each day given is, if asked for.
+	Completeness  []*SeriesCompleteness `protobuf:"bytes,5,rep,name=completeness,proto3" json:"completeness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadChangesResponse) Reset() {
+	*x = ReadChangesResponse{}
+	mi := &file_wattveil_v1_reading_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadChangesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadChangesResponse) ProtoMessage() {}
+
+func (x *ReadChangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_reading_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadChangesResponse.ProtoReflect.Descriptor instead.
+func (*ReadChangesResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_reading_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReadChangesResponse) GetSeries() []*Series {
+	if x != nil {
+		return x.Series
+	}
+	return nil
+}
+
+func (x *ReadChangesResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *ReadChangesResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *ReadChangesResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
+func (x *ReadChangesResponse) GetCompleteness() []*SeriesCompleteness {
+	if x != nil {
+		return x.Completeness
+	}
+	return nil
+}
+
+// StreamSeriesRequest asks for a range under a consent.
+type StreamSeriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Makes the call safe to repeat: the same id never opens twice.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The consent that covers it.
+	ConsentId string `protobuf:"bytes,2,opt,name=consent_id,json=consentId,proto3" json:"consent_id,omitempty"`
+	// Usage points; empty means all that the consent covers.
+	UsagePoints []string `protobuf:"bytes,3,rep,name=usage_points,json=usagePoints,proto3" json:"usage_points,omitempty"`
+	// OBIS registers; empty means all that the consent covers.
+	Registers []string `protobuf:"bytes,4,rep,name=registers,proto3" json:"registers,omitempty"`
+	// First interval start, Unix seconds UTC.
+	From int64 `protobuf:"varint,5,opt,name=from,proto3" json:"from,omitempty"`
+	// End (exclusive), Unix seconds UTC; at most 400 days after from.
+	Until int64 `protobuf:"varint,6,opt,name=until,proto3" json:"until,omitempty"`
+	// Purpose code; must be the consent's.
+	Purpose       string `protobuf:"bytes,7,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamSeriesRequest) Reset() {
+	*x = StreamSeriesRequest{}
+	mi := &file_wattveil_v1_reading_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamSeriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamSeriesRequest) ProtoMessage() {}
+
+func (x *StreamSeriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_reading_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamSeriesRequest.ProtoReflect.Descriptor instead.
+func (*StreamSeriesRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_reading_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *StreamSeriesRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *StreamSeriesRequest) GetConsentId() string {
+	if x != nil {
+		return x.ConsentId
+	}
+	return ""
+}
+
+func (x *StreamSeriesRequest) GetUsagePoints() []string {
+	if x != nil {
+		return x.UsagePoints
+	}
+	return nil
+}
+
+func (x *StreamSeriesRequest) GetRegisters() []string {
+	if x != nil {
+		return x.Registers
+	}
+	return nil
+}
+
+func (x *StreamSeriesRequest) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *StreamSeriesRequest) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+func (x *StreamSeriesRequest) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+// StreamSeriesResponse carries a part.
+type StreamSeriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The part.
+	Part          *SeriesPart `protobuf:"bytes,1,opt,name=part,proto3" json:"part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamSeriesResponse) Reset() {
+	*x = StreamSeriesResponse{}
+	mi := &file_wattveil_v1_reading_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamSeriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamSeriesResponse) ProtoMessage() {}
+
+func (x *StreamSeriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_reading_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamSeriesResponse.ProtoReflect.Descriptor instead.
+func (*StreamSeriesResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_reading_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *StreamSeriesResponse) GetPart() *SeriesPart {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+// StreamOwnSeriesRequest asks for a range of the household's own readings.
+type StreamOwnSeriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Usage points; empty means all of the household's.
+	UsagePoints []string `protobuf:"bytes,1,rep,name=usage_points,json=usagePoints,proto3" json:"usage_points,omitempty"`
+	// OBIS registers; empty means all.
+	Registers []string `protobuf:"bytes,2,rep,name=registers,proto3" json:"registers,omitempty"`
+	// First interval start, Unix seconds UTC.
+	From int64 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
+	// End (exclusive), Unix seconds UTC; at most 400 days after from.
+	Until         int64 `protobuf:"varint,4,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamOwnSeriesRequest) Reset() {
+	*x = StreamOwnSeriesRequest{}
+	mi := &file_wattveil_v1_reading_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamOwnSeriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamOwnSeriesRequest) ProtoMessage() {}
+
+func (x *StreamOwnSeriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_reading_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamOwnSeriesRequest.ProtoReflect.Descriptor instead.
+func (*StreamOwnSeriesRequest) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_reading_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *StreamOwnSeriesRequest) GetUsagePoints() []string {
+	if x != nil {
+		return x.UsagePoints
+	}
+	return nil
+}
+
+func (x *StreamOwnSeriesRequest) GetRegisters() []string {
+	if x != nil {
+		return x.Registers
+	}
+	return nil
+}
+
+func (x *StreamOwnSeriesRequest) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *StreamOwnSeriesRequest) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+// StreamOwnSeriesResponse carries a part.
+type StreamOwnSeriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The part.
+	Part          *SeriesPart `protobuf:"bytes,1,opt,name=part,proto3" json:"part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamOwnSeriesResponse) Reset() {
+	*x = StreamOwnSeriesResponse{}
+	mi := &file_wattveil_v1_reading_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamOwnSeriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamOwnSeriesResponse) ProtoMessage() {}
+
+func (x *StreamOwnSeriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_reading_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamOwnSeriesResponse.ProtoReflect.Descriptor instead.
+func (*StreamOwnSeriesResponse) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_reading_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StreamOwnSeriesResponse) GetPart() *SeriesPart {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+// SeriesPart is a part of an answer.
+type SeriesPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The access leaf, in the first part, which holds nothing else.
+	Receipt *Receipt `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// The readings of one usage point and register, later than those of the parts
+	// before.
+	Series []*Series `protobuf:"bytes,2,rep,name=series,proto3" json:"series,omitempty"`
+	// IANA time zone of the usage point.
+	Zone          string `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeriesPart) Reset() {
+	*x = SeriesPart{}
+	mi := &file_wattveil_v1_reading_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeriesPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeriesPart) ProtoMessage() {}
+
+func (x *SeriesPart) ProtoReflect() protoreflect.Message {
+	mi := &file_wattveil_v1_reading_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeriesPart.ProtoReflect.Descriptor instead.
+func (*SeriesPart) Descriptor() ([]byte, []int) {
+	return file_wattveil_v1_reading_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SeriesPart) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
+func (x *SeriesPart) GetSeries() []*Series {
+	if x != nil {
+		return x.Series
+	}
+	return nil
+}
+
+func (x *SeriesPart) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
 var File_wattveil_v1_reading_proto protoreflect.FileDescriptor
 
 const file_wattveil_v1_reading_proto_rawDesc = "" +
 	"\n" +
-	"\x19wattveil/v1/reading.proto\x12\vwattveil.v1\x1a\x18wattveil/v1/common.proto\"\xd6\x01\n" +
+	"\x19wattveil/v1/reading.proto\x12\vwattveil.v1\x1a\x18wattveil/v1/common.proto\"\xfa\x01\n" +
 	"\x11ReadSeriesRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n" +
@@ -319,22 +993,81 @@ const file_wattveil_v1_reading_proto_rawDesc = "" +
 	"\tregisters\x18\x04 \x03(\tR\tregisters\x12\x12\n" +
 	"\x04from\x18\x05 \x01(\x03R\x04from\x12\x14\n" +
 	"\x05until\x18\x06 \x01(\x03R\x05until\x12\x18\n" +
-	"\apurpose\x18\a \x01(\tR\apurpose\"q\n" +
+	"\apurpose\x18\a \x01(\tR\apurpose\x12\"\n" +
+	"\fcompleteness\x18\b \x01(\bR\fcompleteness\"\xb6\x01\n" +
 	"\x12ReadSeriesResponse\x12+\n" +
 	"\x06series\x18\x01 \x03(\v2\x13.wattveil.v1.SeriesR\x06series\x12.\n" +
-	"\areceipt\x18\x02 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt\"\x81\x01\n" +
+	"\areceipt\x18\x02 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt\x12C\n" +
+	"\fcompleteness\x18\x03 \x03(\v2\x1f.wattveil.v1.SeriesCompletenessR\fcompleteness\"\xe1\x02\n" +
+	"\x12SeriesCompleteness\x12\x1f\n" +
+	"\vusage_point\x18\x01 \x01(\tR\n" +
+	"usagePoint\x12\x1a\n" +
+	"\bregister\x18\x02 \x01(\tR\bregister\x12\x12\n" +
+	"\x04date\x18\x03 \x01(\tR\x04date\x12\x14\n" +
+	"\x05start\x18\x04 \x01(\x03R\x05start\x12)\n" +
+	"\x10expected_seconds\x18\x05 \x01(\x03R\x0fexpectedSeconds\x12'\n" +
+	"\x0fpresent_seconds\x18\x06 \x01(\x03R\x0epresentSeconds\x12\x1c\n" +
+	"\tintervals\x18\a \x01(\rR\tintervals\x12\x1c\n" +
+	"\testimated\x18\b \x01(\rR\testimated\x12 \n" +
+	"\vsubstituted\x18\t \x01(\rR\vsubstituted\x12\x18\n" +
+	"\asuspect\x18\n" +
+	" \x01(\rR\asuspect\x12\x18\n" +
+	"\arevised\x18\v \x01(\rR\arevised\"\xa5\x01\n" +
 	"\x14ReadOwnSeriesRequest\x12!\n" +
 	"\fusage_points\x18\x01 \x03(\tR\vusagePoints\x12\x1c\n" +
 	"\tregisters\x18\x02 \x03(\tR\tregisters\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\x03R\x04from\x12\x14\n" +
-	"\x05until\x18\x04 \x01(\x03R\x05until\"t\n" +
+	"\x05until\x18\x04 \x01(\x03R\x05until\x12\"\n" +
+	"\fcompleteness\x18\x05 \x01(\bR\fcompleteness\"\xb9\x01\n" +
 	"\x15ReadOwnSeriesResponse\x12+\n" +
 	"\x06series\x18\x01 \x03(\v2\x13.wattveil.v1.SeriesR\x06series\x12.\n" +
-	"\areceipt\x18\x02 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt2\xb7\x01\n" +
+	"\areceipt\x18\x02 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt\x12C\n" +
+	"\fcompleteness\x18\x03 \x03(\v2\x1f.wattveil.v1.SeriesCompletenessR\fcompleteness\"\xa8\x01\n" +
+	"\x12ReadChangesRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n" +
+	"\n" +
+	"consent_id\x18\x02 \x01(\tR\tconsentId\x12\x18\n" +
+	"\apurpose\x18\x03 \x01(\tR\apurpose\x12\x16\n" +
+	"\x06cursor\x18\x04 \x01(\tR\x06cursor\x12\"\n" +
+	"\fcompleteness\x18\x05 \x01(\bR\fcompleteness\"\xe3\x01\n" +
+	"\x13ReadChangesResponse\x12+\n" +
+	"\x06series\x18\x01 \x03(\v2\x13.wattveil.v1.SeriesR\x06series\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\x12.\n" +
+	"\areceipt\x18\x04 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt\x12C\n" +
+	"\fcompleteness\x18\x05 \x03(\v2\x1f.wattveil.v1.SeriesCompletenessR\fcompleteness\"\xd8\x01\n" +
+	"\x13StreamSeriesRequest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n" +
+	"\n" +
+	"consent_id\x18\x02 \x01(\tR\tconsentId\x12!\n" +
+	"\fusage_points\x18\x03 \x03(\tR\vusagePoints\x12\x1c\n" +
+	"\tregisters\x18\x04 \x03(\tR\tregisters\x12\x12\n" +
+	"\x04from\x18\x05 \x01(\x03R\x04from\x12\x14\n" +
+	"\x05until\x18\x06 \x01(\x03R\x05until\x12\x18\n" +
+	"\apurpose\x18\a \x01(\tR\apurpose\"C\n" +
+	"\x14StreamSeriesResponse\x12+\n" +
+	"\x04part\x18\x01 \x01(\v2\x17.wattveil.v1.SeriesPartR\x04part\"\x83\x01\n" +
+	"\x16StreamOwnSeriesRequest\x12!\n" +
+	"\fusage_points\x18\x01 \x03(\tR\vusagePoints\x12\x1c\n" +
+	"\tregisters\x18\x02 \x03(\tR\tregisters\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\x03R\x04from\x12\x14\n" +
+	"\x05until\x18\x04 \x01(\x03R\x05until\"F\n" +
+	"\x17StreamOwnSeriesResponse\x12+\n" +
+	"\x04part\x18\x01 \x01(\v2\x17.wattveil.v1.SeriesPartR\x04part\"}\n" +
+	"\n" +
+	"SeriesPart\x12.\n" +
+	"\areceipt\x18\x01 \x01(\v2\x14.wattveil.v1.ReceiptR\areceipt\x12+\n" +
+	"\x06series\x18\x02 \x03(\v2\x13.wattveil.v1.SeriesR\x06series\x12\x12\n" +
+	"\x04zone\x18\x03 \x01(\tR\x04zone2\xc0\x03\n" +
 	"\x0eReadingService\x12M\n" +
 	"\n" +
 	"ReadSeries\x12\x1e.wattveil.v1.ReadSeriesRequest\x1a\x1f.wattveil.v1.ReadSeriesResponse\x12V\n" +
-	"\rReadOwnSeries\x12!.wattveil.v1.ReadOwnSeriesRequest\x1a\".wattveil.v1.ReadOwnSeriesResponseB;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
+	"\rReadOwnSeries\x12!.wattveil.v1.ReadOwnSeriesRequest\x1a\".wattveil.v1.ReadOwnSeriesResponse\x12P\n" +
+	"\vReadChanges\x12\x1f.wattveil.v1.ReadChangesRequest\x1a .wattveil.v1.ReadChangesResponse\x12U\n" +
+	"\fStreamSeries\x12 .wattveil.v1.StreamSeriesRequest\x1a!.wattveil.v1.StreamSeriesResponse0\x01\x12^\n" +
+	"\x0fStreamOwnSeries\x12#.wattveil.v1.StreamOwnSeriesRequest\x1a$.wattveil.v1.StreamOwnSeriesResponse0\x01B;Z9github.com/wattveil/wattveil/proto/wattveil/v1;wattveilv1b\x06proto3"
 
 var (
 	file_wattveil_v1_reading_proto_rawDescOnce sync.Once
@@ -348,29 +1081,52 @@ func file_wattveil_v1_reading_proto_rawDescGZIP() []byte {
 	return file_wattveil_v1_reading_proto_rawDescData
 }
 
-var file_wattveil_v1_reading_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_wattveil_v1_reading_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_wattveil_v1_reading_proto_goTypes = []any{
-	(*ReadSeriesRequest)(nil),     // 0: wattveil.v1.ReadSeriesRequest
-	(*ReadSeriesResponse)(nil),    // 1: wattveil.v1.ReadSeriesResponse
-	(*ReadOwnSeriesRequest)(nil),  // 2: wattveil.v1.ReadOwnSeriesRequest
-	(*ReadOwnSeriesResponse)(nil), // 3: wattveil.v1.ReadOwnSeriesResponse
-	(*Series)(nil),                // 4: wattveil.v1.Series
-	(*Receipt)(nil),               // 5: wattveil.v1.Receipt
+	(*ReadSeriesRequest)(nil),       // 0: wattveil.v1.ReadSeriesRequest
+	(*ReadSeriesResponse)(nil),      // 1: wattveil.v1.ReadSeriesResponse
+	(*SeriesCompleteness)(nil),      // 2: wattveil.v1.SeriesCompleteness
+	(*ReadOwnSeriesRequest)(nil),    // 3: wattveil.v1.ReadOwnSeriesRequest
+	(*ReadOwnSeriesResponse)(nil),   // 4: wattveil.v1.ReadOwnSeriesResponse
+	(*ReadChangesRequest)(nil),      // 5: wattveil.v1.ReadChangesRequest
+	(*ReadChangesResponse)(nil),     // 6: wattveil.v1.ReadChangesResponse
+	(*StreamSeriesRequest)(nil),     // 7: wattveil.v1.StreamSeriesRequest
+	(*StreamSeriesResponse)(nil),    // 8: wattveil.v1.StreamSeriesResponse
+	(*StreamOwnSeriesRequest)(nil),  // 9: wattveil.v1.StreamOwnSeriesRequest
+	(*StreamOwnSeriesResponse)(nil), // 10: wattveil.v1.StreamOwnSeriesResponse
+	(*SeriesPart)(nil),              // 11: wattveil.v1.SeriesPart
+	(*Series)(nil),                  // 12: wattveil.v1.Series
+	(*Receipt)(nil),                 // 13: wattveil.v1.Receipt
 }
 var file_wattveil_v1_reading_proto_depIdxs = []int32{
-	4, // 0: wattveil.v1.ReadSeriesResponse.series:type_name -> wattveil.v1.Series
-	5, // 1: wattveil.v1.ReadSeriesResponse.receipt:type_name -> wattveil.v1.Receipt
-	4, // 2: wattveil.v1.ReadOwnSeriesResponse.series:type_name -> wattveil.v1.Series
-	5, // 3: wattveil.v1.ReadOwnSeriesResponse.receipt:type_name -> wattveil.v1.Receipt
-	0, // 4: wattveil.v1.ReadingService.ReadSeries:input_type -> wattveil.v1.ReadSeriesRequest
-	2, // 5: wattveil.v1.ReadingService.ReadOwnSeries:input_type -> wattveil.v1.ReadOwnSeriesRequest
-	1, // 6: wattveil.v1.ReadingService.ReadSeries:output_type -> wattveil.v1.ReadSeriesResponse
-	3, // 7: wattveil.v1.ReadingService.ReadOwnSeries:output_type -> wattveil.v1.ReadOwnSeriesResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	12, // 0: wattveil.v1.ReadSeriesResponse.series:type_name -> wattveil.v1.Series
+	13, // 1: wattveil.v1.ReadSeriesResponse.receipt:type_name -> wattveil.v1.Receipt
+	2,  // 2: wattveil.v1.ReadSeriesResponse.completeness:type_name -> wattveil.v1.SeriesCompleteness
+	12, // 3: wattveil.v1.ReadOwnSeriesResponse.series:type_name -> wattveil.v1.Series
+	13, // 4: wattveil.v1.ReadOwnSeriesResponse.receipt:type_name -> wattveil.v1.Receipt
+	2,  // 5: wattveil.v1.ReadOwnSeriesResponse.completeness:type_name -> wattveil.v1.SeriesCompleteness
+	12, // 6: wattveil.v1.ReadChangesResponse.series:type_name -> wattveil.v1.Series
+	13, // 7: wattveil.v1.ReadChangesResponse.receipt:type_name -> wattveil.v1.Receipt
+	2,  // 8: wattveil.v1.ReadChangesResponse.completeness:type_name -> wattveil.v1.SeriesCompleteness
+	11, // 9: wattveil.v1.StreamSeriesResponse.part:type_name -> wattveil.v1.SeriesPart
+	11, // 10: wattveil.v1.StreamOwnSeriesResponse.part:type_name -> wattveil.v1.SeriesPart
+	13, // 11: wattveil.v1.SeriesPart.receipt:type_name -> wattveil.v1.Receipt
+	12, // 12: wattveil.v1.SeriesPart.series:type_name -> wattveil.v1.Series
+	0,  // 13: wattveil.v1.ReadingService.ReadSeries:input_type -> wattveil.v1.ReadSeriesRequest
+	3,  // 14: wattveil.v1.ReadingService.ReadOwnSeries:input_type -> wattveil.v1.ReadOwnSeriesRequest
+	5,  // 15: wattveil.v1.ReadingService.ReadChanges:input_type -> wattveil.v1.ReadChangesRequest
+	7,  // 16: wattveil.v1.ReadingService.StreamSeries:input_type -> wattveil.v1.StreamSeriesRequest
+	9,  // 17: wattveil.v1.ReadingService.StreamOwnSeries:input_type -> wattveil.v1.StreamOwnSeriesRequest
+	1,  // 18: wattveil.v1.ReadingService.ReadSeries:output_type -> wattveil.v1.ReadSeriesResponse
+	4,  // 19: wattveil.v1.ReadingService.ReadOwnSeries:output_type -> wattveil.v1.ReadOwnSeriesResponse
+	6,  // 20: wattveil.v1.ReadingService.ReadChanges:output_type -> wattveil.v1.ReadChangesResponse
+	8,  // 21: wattveil.v1.ReadingService.StreamSeries:output_type -> wattveil.v1.StreamSeriesResponse
+	10, // 22: wattveil.v1.ReadingService.StreamOwnSeries:output_type -> wattveil.v1.StreamOwnSeriesResponse
+	18, // [18:23] is the sub-list for method output_type
+	13, // [13:18] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_wattveil_v1_reading_proto_init() }
@@ -385,7 +1141,7 @@ func file_wattveil_v1_reading_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wattveil_v1_reading_proto_rawDesc), len(file_wattveil_v1_reading_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,8 +19,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ReadingService_ReadSeries_FullMethodName    = "/wattveil.v1.ReadingService/ReadSeries"
-	ReadingService_ReadOwnSeries_FullMethodName = "/wattveil.v1.ReadingService/ReadOwnSeries"
+	ReadingService_ReadSeries_FullMethodName      = "/wattveil.v1.ReadingService/ReadSeries"
+	ReadingService_ReadOwnSeries_FullMethodName   = "/wattveil.v1.ReadingService/ReadOwnSeries"
+	ReadingService_ReadChanges_FullMethodName     = "/wattveil.v1.ReadingService/ReadChanges"
+	ReadingService_StreamSeries_FullMethodName    = "/wattveil.v1.ReadingService/StreamSeries"
+	ReadingService_StreamOwnSeries_FullMethodName = "/wattveil.v1.ReadingService/StreamOwnSeries"
 )
 
 // ReadingServiceClient is the client API for ReadingService service.
@@ -35,6 +38,17 @@ type ReadingServiceClient interface {
 	// ReadOwnSeries reads the household's own readings: one leaf a session and
 	// UTC day.
 	ReadOwnSeries(ctx context.Context, in *ReadOwnSeriesRequest, opts ...grpc.CallOption) (*ReadOwnSeriesResponse, error)
+	// ReadChanges reads what a consent covers and what has come since a cursor: new
+	// intervals, late ones, corrections of old days. Third parties. Days that changed are
+	// given again whole, by the hour, day or month that was granted. What came meanwhile
+	// is given the next time: nothing is ever missed, and a value may come twice. Where
+	// nothing has changed, nothing is opened or recorded, and the answer is empty.
+	ReadChanges(ctx context.Context, in *ReadChangesRequest, opts ...grpc.CallOption) (*ReadChangesResponse, error)
+	// StreamSeries is ReadSeries in parts, for ranges of any size that one access may
+	// have: the first message holds the receipt alone. Third parties.
+	StreamSeries(ctx context.Context, in *StreamSeriesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamSeriesResponse], error)
+	// StreamOwnSeries is ReadOwnSeries in parts.
+	StreamOwnSeries(ctx context.Context, in *StreamOwnSeriesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamOwnSeriesResponse], error)
 }
 
 type readingServiceClient struct {
@@ -65,6 +79,54 @@ func (c *readingServiceClient) ReadOwnSeries(ctx context.Context, in *ReadOwnSer
 	return out, nil
 }
 
+func (c *readingServiceClient) ReadChanges(ctx context.Context, in *ReadChangesRequest, opts ...grpc.CallOption) (*ReadChangesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadChangesResponse)
+	err := c.cc.Invoke(ctx, ReadingService_ReadChanges_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *readingServiceClient) StreamSeries(ctx context.Context, in *StreamSeriesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamSeriesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ReadingService_ServiceDesc.Streams[0], ReadingService_StreamSeries_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[StreamSeriesRequest, StreamSeriesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ReadingService_StreamSeriesClient = grpc.ServerStreamingClient[StreamSeriesResponse]
+
+func (c *readingServiceClient) StreamOwnSeries(ctx context.Context, in *StreamOwnSeriesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamOwnSeriesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ReadingService_ServiceDesc.Streams[1], ReadingService_StreamOwnSeries_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[StreamOwnSeriesRequest, StreamOwnSeriesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ReadingService_StreamOwnSeriesClient = grpc.ServerStreamingClient[StreamOwnSeriesResponse]
+
 // ReadingServiceServer is the server API for ReadingService service.
 // All implementations must embed UnimplementedReadingServiceServer
 // for forward compatibility.
@@ -77,6 +139,17 @@ type ReadingServiceServer interface {
 	// ReadOwnSeries reads the household's own readings: one leaf a session and
 	// UTC day.
 	ReadOwnSeries(context.Context, *ReadOwnSeriesRequest) (*ReadOwnSeriesResponse, error)
+	// ReadChanges reads what a consent covers and what has come since a cursor: new
+	// intervals, late ones, corrections of old days. Third parties. Days that changed are
+	// given again whole, by the hour, day or month that was granted. What came meanwhile
+	// is given the next time: nothing is ever missed, and a value may come twice. Where
+	// nothing has changed, nothing is opened or recorded, and the answer is empty.
+	ReadChanges(context.Context, *ReadChangesRequest) (*ReadChangesResponse, error)
+	// StreamSeries is ReadSeries in parts, for ranges of any size that one access may
+	// have: the first message holds the receipt alone. Third parties.
+	StreamSeries(*StreamSeriesRequest, grpc.ServerStreamingServer[StreamSeriesResponse]) error
+	// StreamOwnSeries is ReadOwnSeries in parts.
+	StreamOwnSeries(*StreamOwnSeriesRequest, grpc.ServerStreamingServer[StreamOwnSeriesResponse]) error
 	mustEmbedUnimplementedReadingServiceServer()
 }
 
@@ -92,6 +165,15 @@ func (UnimplementedReadingServiceServer) ReadSeries(context.Context, *ReadSeries
 }
 func (UnimplementedReadingServiceServer) ReadOwnSeries(context.Context, *ReadOwnSeriesRequest) (*ReadOwnSeriesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadOwnSeries not implemented")
+}
+func (UnimplementedReadingServiceServer) ReadChanges(context.Context, *ReadChangesRequest) (*ReadChangesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadChanges not implemented")
+}
+func (UnimplementedReadingServiceServer) StreamSeries(*StreamSeriesRequest, grpc.ServerStreamingServer[StreamSeriesResponse]) error {
+	return status.Error(codes.Unimplemented, "method StreamSeries not implemented")
+}
+func (UnimplementedReadingServiceServer) StreamOwnSeries(*StreamOwnSeriesRequest, grpc.ServerStreamingServer[StreamOwnSeriesResponse]) error {
+	return status.Error(codes.Unimplemented, "method StreamOwnSeries not implemented")
 }
 func (UnimplementedReadingServiceServer) mustEmbedUnimplementedReadingServiceServer() {}
 func (UnimplementedReadingServiceServer) testEmbeddedByValue()                        {}
@@ -150,6 +232,46 @@ func _ReadingService_ReadOwnSeries_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ReadingService_ReadChanges_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReadChangesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReadingServiceServer).ReadChanges(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReadingService_ReadChanges_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReadingServiceServer).ReadChanges(ctx, req.(*ReadChangesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ReadingService_StreamSeries_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(StreamSeriesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ReadingServiceServer).StreamSeries(m, &grpc.GenericServerStream[StreamSeriesRequest, StreamSeriesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ReadingService_StreamSeriesServer = grpc.ServerStreamingServer[StreamSeriesResponse]
+
+func _ReadingService_StreamOwnSeries_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(StreamOwnSeriesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ReadingServiceServer).StreamOwnSeries(m, &grpc.GenericServerStream[StreamOwnSeriesRequest, StreamOwnSeriesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ReadingService_StreamOwnSeriesServer = grpc.ServerStreamingServer[StreamOwnSeriesResponse]
+
 // ReadingService_ServiceDesc is the grpc.ServiceDesc for ReadingService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -165,7 +287,22 @@ var ReadingService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ReadOwnSeries",
 			Handler:    _ReadingService_ReadOwnSeries_Handler,
 		},
+		{
+			MethodName: "ReadChanges",
+			Handler:    _ReadingService_ReadChanges_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "StreamSeries",
+			Handler:       _ReadingService_StreamSeries_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "StreamOwnSeries",
+			Handler:       _ReadingService_StreamOwnSeries_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "wattveil/v1/reading.proto",
 }
