@@ -89,7 +89,7 @@ var table = map[string]row{
 		"privacy/dp", "privacy/keyguard", "privacy/release", "privacy/seal",
 		"proto", "proto/gateway", "proto/wattveil/v1",
 		"server/export", "server/greenbutton", "server/keys", "server/oauth", "server/store", "web",
-	}, tests: []string{"ledger/witness"}},
+	}, tests: []string{"ledger/witness", "meter/espi"}},
 	"cmd/wattveil": {may: []string{
 		"consent", "ledger", "ledger/witness", "meter", "meter/espi", "meter/profile", "meter/profile/sample",
 		"privacy/dp", "privacy/dp/estimate", "privacy/plan", "privacy/population", "privacy/release", "privacy/seal",
