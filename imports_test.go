@@ -58,9 +58,12 @@ var table = map[string]row{
 	"proto/wattveil/v1": {},
 	"proto/gateway":     {may: []string{"proto/wattveil/v1"}},
 
+	// What is told to whom, and how; the store keeps it, and knows these words.
+	"server/notify": {may: []string{"consent", "ledger", "meter"}, tests: []string{"server/store"}},
 	"server/store": {may: []string{
 		"consent", "ledger", "meter",
 		"privacy/dp", "privacy/keyguard", "privacy/release", "privacy/seal",
+		"server/notify",
 	}},
 	"server/store/pgtest": {support: true},
 	// Looks at the tables past the store; its own tests fill them.

@@ -78,6 +78,7 @@ var errorTable = []tableRow{
 	{store.ErrNotFound, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{store.ErrConflict, codes.FailedPrecondition, "conflict", "this contradicts what is already registered"},
 	{store.ErrPage, codes.InvalidArgument, "bad_page_token", "the page token is not one that this hub gave"},
+	{store.ErrCursor, codes.OutOfRange, "cursor_lost", "notifications cannot be told from this number on without a gap; look at your consents and go on from 0"},
 	{store.ErrKeyRetired, codes.Unavailable, "store_busy", "nothing was stored; try again"},
 	{store.ErrUnavailable, codes.Unavailable, "store_unavailable", "the store cannot be reached; try again later"},
 	{store.ErrRetry, codes.Unavailable, "store_busy", "nothing was stored; try again"},
