@@ -81,7 +81,7 @@ var table = map[string]row{
 		"consent", "ledger", "meter",
 		"privacy/dp", "privacy/keyguard", "privacy/release", "privacy/seal",
 		"proto", "proto/gateway", "proto/wattveil/v1",
-		"server/keys", "server/store", "web",
+		"server/keys", "server/notify", "server/store", "web",
 	}, tests: []string{"ledger/witness"}},
 	"cmd/wattveil": {may: []string{
 		"consent", "ledger", "ledger/witness", "meter", "meter/profile", "meter/profile/sample",

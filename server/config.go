@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/wattveil/wattveil/privacy/release"
+	"github.com/wattveil/wattveil/server/notify"
 )
 
 // Config says how a hub runs. Its zero value is not valid; LoadConfig reads one
@@ -54,6 +55,11 @@ type Config struct {
 	Ledger LedgerConfig `yaml:"ledger"`
 	// Erasure says when what is erased has left every copy.
 	Erasure ErasureConfig `yaml:"erasure"`
+	// PublicURL is where others find this hub over HTTP, such as "https://hub.example": what
+	// is told to third parties points there. Without it no Green Button endpoint is told.
+	PublicURL string `yaml:"public_url"`
+	// Notify says how third parties are told of changes.
+	Notify NotifyConfig `yaml:"notify"`
 }
 
 // ErasureConfig says when what is erased has left every copy.
@@ -213,6 +219,7 @@ func (c *Config) setDefaults() {
 	}
 	c.Ledger.setDefaults()
 	c.Erasure.setDefaults()
+	c.Notify.setDefaults()
 	in := &c.Ingest
 	if in.Committers == 0 {
 		in.Committers = 1
@@ -269,6 +276,14 @@ func (c *Config) Validate() error {
 	}
 	if problem := c.Ledger.problem(); problem != "" {
 		return badConfig("%s", problem)
+	}
+	if problem := c.Notify.problem(); problem != "" {
+		return badConfig("%s", problem)
+	}
+	if c.PublicURL != "" {
+		if c.PublicURL, err = notify.ParsePublicURL(c.PublicURL); err != nil {
+			return badConfig("public_url %s", err)
+		}
 	}
 	if err := c.Catalogue.Validate(); err != nil {
 		return fmt.Errorf("%w: catalogue: %w", ErrConfig, err)
@@ -409,6 +424,7 @@ func (c *Config) resolve(dir string) {
 	abs(&c.Peers.CA)
 	abs(&c.Keys.Keyring)
 	abs(&c.CatalogueFile)
+	c.Notify.resolve(dir)
 	if v := c.Keys.Vault; v != nil {
 		abs(&v.CAFile)
 		abs(&v.TokenFile)

@@ -32,6 +32,7 @@ type services struct {
 	release  *releaseService
 	audit    *auditService
 	session  *sessionService
+	notify   *notificationService
 
 	// Of other parts of the hub alone.
 	key        *keyService
@@ -61,6 +62,9 @@ func (s *services) register(to *grpc.Server) {
 	}
 	if s.session != nil {
 		wattveilv1.RegisterSessionServiceServer(to, s.session)
+	}
+	if s.notify != nil {
+		wattveilv1.RegisterNotificationServiceServer(to, s.notify)
 	}
 }
 
@@ -392,6 +396,11 @@ func (h *Hub) wireAccess(ctx context.Context, d Deps, secrets *secrets, guardian
 	s.session = &sessionService{
 		store: d.Store, sequencer: h.sequencer, eraser: eraser, erasure: h.cfg.Erasure, codes: codes, clock: d.Clock, random: d.Random, tries: newBucket(60, time.Minute),
 	}
+	var err error
+	if h.notifier, err = newNotifier(ctx, d, &h.cfg, h.failure); err != nil {
+		return err
+	}
+	s.notify = newNotificationService(d.Store, h.notifier, d.Clock)
 	if s.meter == nil { // completeness is asked here
 		s.meter = &meterService{store: d.Store, log: d.Log, sound: h.sequencer.Failure}
 	}
