@@ -59,9 +59,12 @@ var table = map[string]row{
 	"proto/wattveil/v1": {},
 	"proto/gateway":     {may: []string{"proto/wattveil/v1"}},
 
+	// What is told to whom, and how; the store keeps it, and knows these words.
+	"server/notify": {may: []string{"consent", "ledger", "meter"}, tests: []string{"server/store"}},
 	"server/store": {may: []string{
 		"consent", "ledger", "meter",
 		"privacy/dp", "privacy/keyguard", "privacy/release", "privacy/seal",
+		"server/notify",
 	}},
 	"server/store/pgtest": {support: true},
 	// Looks at the tables past the store; its own tests fill them.
@@ -88,7 +91,7 @@ var table = map[string]row{
 		"consent", "ledger", "meter",
 		"privacy/dp", "privacy/keyguard", "privacy/release", "privacy/seal",
 		"proto", "proto/gateway", "proto/wattveil/v1",
-		"server/export", "server/greenbutton", "server/keys", "server/oauth", "server/store", "web",
+		"server/export", "server/greenbutton", "server/keys", "server/notify", "server/oauth", "server/store", "web",
 	}, tests: []string{"ledger/witness", "meter/espi"}},
 	"cmd/wattveil": {may: []string{
 		"consent", "ledger", "ledger/witness", "meter", "meter/espi", "meter/profile", "meter/profile/sample",

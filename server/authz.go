@@ -49,6 +49,14 @@ var Matrix = map[string]Rule{
 	"/wattveil.v1.ConsentService/SuspendConsent":   {onAccess, OperatorKind | RegulatorKind},
 	"/wattveil.v1.ConsentService/ResumeConsent":    {onAccess, OperatorKind | RegulatorKind},
 
+	"/wattveil.v1.NotificationService/PutEndpoint":           {onAccess, RecipientKind},
+	"/wattveil.v1.NotificationService/GetEndpoint":           {onAccess, RecipientKind},
+	"/wattveil.v1.NotificationService/DeleteEndpoint":        {onAccess, RecipientKind},
+	"/wattveil.v1.NotificationService/TestEndpoint":          {onAccess, RecipientKind},
+	"/wattveil.v1.NotificationService/ListNotifications":     {onAccess, RecipientKind},
+	"/wattveil.v1.NotificationService/ListEndpoints":         {onAccess, OperatorKind},
+	"/wattveil.v1.NotificationService/RotateNotificationKey": {onAccess, OperatorKind},
+
 	"/wattveil.v1.ReadingService/ReadSeries":      {onAccess, RecipientKind},
 	"/wattveil.v1.ReadingService/ReadOwnSeries":   {onAccess, HouseholdKind},
 	"/wattveil.v1.ReadingService/ReadChanges":     {onAccess, RecipientKind},

@@ -37,7 +37,8 @@ type Config struct {
 	HTTP ListenConfig `yaml:"http"`
 	// PublicURL is where people and programs reach the hub over HTTP, scheme and host,
 	// such as "https://hub.example": what third parties are told, and the hub's name in
-	// OAuth. Where it is empty, that is the address of the HTTP listener.
+	// OAuth. Where it is empty, that is the address of the HTTP listener, and no Green
+	// Button endpoint is told of changes.
 	PublicURL string `yaml:"public_url"`
 	// Roles that this process runs: some of ingest, release, access, keyguard, ledger
 	// and portal; empty means all. Where they are split over processes the store is
@@ -58,6 +59,8 @@ type Config struct {
 	Ledger LedgerConfig `yaml:"ledger"`
 	// Erasure says when what is erased has left every copy.
 	Erasure ErasureConfig `yaml:"erasure"`
+	// Notify says how third parties are told of changes.
+	Notify NotifyConfig `yaml:"notify"`
 }
 
 // ErasureConfig says when what is erased has left every copy.
@@ -217,6 +220,7 @@ func (c *Config) setDefaults() {
 	}
 	c.Ledger.setDefaults()
 	c.Erasure.setDefaults()
+	c.Notify.setDefaults()
 	in := &c.Ingest
 	if in.Committers == 0 {
 		in.Committers = 1
@@ -272,6 +276,9 @@ func (c *Config) Validate() error {
 		return badConfig("erasure: a duration is out of range")
 	}
 	if problem := c.Ledger.problem(); problem != "" {
+		return badConfig("%s", problem)
+	}
+	if problem := c.Notify.problem(); problem != "" {
 		return badConfig("%s", problem)
 	}
 	if err := c.Catalogue.Validate(); err != nil {
@@ -428,6 +435,7 @@ func (c *Config) resolve(dir string) {
 	abs(&c.Peers.CA)
 	abs(&c.Keys.Keyring)
 	abs(&c.CatalogueFile)
+	c.Notify.resolve(dir)
 	if v := c.Keys.Vault; v != nil {
 		abs(&v.CAFile)
 		abs(&v.TokenFile)

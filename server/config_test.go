@@ -93,7 +93,7 @@ var configRefusals = []struct{ name, yaml, words string }{
 	{"HTTP without TLS on every address", with("http: {listen: ':80'}"), "http without a certificate must listen on a loopback address"},
 	{"HTTP without TLS on a name", with("http: {listen: 'hub.example:80'}"), "http without a certificate must listen on a loopback address"},
 	{"a name without TLS", with("public_url: http://hub.example"), "public_url must be https:// and a host"},
-	{"a name with a path", with("public_url: https://hub.example/"), "public_url must be https:// and a host"},
+	{"a name with a path", with("public_url: https://hub.example"), "public_url must be https:// and a host"},
 	{"a name that is none", with("public_url: hub.example"), "public_url must be https:// and a host"},
 	{"an unknown role", with("roles: [ingest, release, access, keyguard, ledger, web]"), "roles: each is one of ingest, release, access, keyguard, ledger, portal, and named once"},
 	{"a role twice", with("roles: [ingest, release, access, keyguard, ledger, portal, portal]"), "roles: each is one of"},
@@ -133,6 +133,21 @@ var configRefusals = []struct{ name, yaml, words string }{
 	{"copies without pause", with("ledger: {export: public, export_every: 1ms}"), "ledger.export_every must be between"},
 	{"reads that wait for ever", with("ledger: {cosign_timeout: 1h}"), "ledger.cosign_timeout must be between"},
 	{"ledger's keys without overlap", with("ledger: {key_overlap: 1m}"), "ledger.key_overlap must be between"},
+	{"sweeps without pause", with("notify: {sweep_every: 1s}"), "notify.sweep_every must be between"},
+	{"sweeps that never come", with("notify: {sweep_every: 25h}"), "notify.sweep_every must be between"},
+	{"notifications that are kept too short", with("notify: {keep: 24h}"), "notify.keep must be between"},
+	{"notifications that are kept for ever", with("notify: {keep: 9000h}"), "notify.keep must be between"},
+	{"receivers that are given up at once", with("notify: {give_up_after: 1s}"), "notify.give_up_after must be at least"},
+	{"calls without time", with("notify: {timeout: 1ms}"), "notify.timeout must be between"},
+	{"calls without end", with("notify: {timeout: 2m}"), "notify.timeout must be between"},
+	{"no calls", with("notify: {calls: -1}"), "notify.calls must be between"},
+	{"too many calls", with("notify: {calls: 5000}"), "notify.calls must be between"},
+	{"a port that is none", with("notify: {ports: [0]}"), "notify.ports must be ports"},
+	{"a port beyond all", with("notify: {ports: [70000]}"), "cannot"},
+	{"a network that is none", with("notify: {allow_networks: [10.0.0.1]}"), "notify.allow_networks must be networks"},
+	{"a network with more bits than it says", with("notify: {allow_networks: [10.0.0.1/8]}"), "notify.allow_networks must be networks"},
+	{"keys of notifications without overlap", with("notify: {key_overlap: 1m}"), "notify.key_overlap must be at least"},
+	{"keys of notifications that overlap for life", with("notify: {key_lifetime: 48h, key_overlap: 48h}"), "notify.key_overlap must be at least"},
 	{"ledger's keys that overlap for ever", with("ledger: {key_overlap: 9000h}"), "ledger.key_overlap must be between"},
 	{"a witness that is not known here", with("ledger: {witness: w}"), "witness"},
 }
@@ -194,6 +209,11 @@ func TestConfigDefaults(t *testing.T) {
 	if in := c.Ingest; in.Committers != 1 || in.MaxMessageBytes != 4<<20 || in.StreamWindow != 8 || in.SlowReader != 30*time.Second || in.FutureSlack != 5*time.Minute {
 		t.Errorf("ingest %+v", in)
 	}
+	if n, want := c.Notify, (NotifyConfig{
+		SweepEvery: 5 * time.Minute, Keep: 720 * time.Hour, GiveUpAfter: 72 * time.Hour, Timeout: 10 * time.Second, Calls: 128, Ports: []uint16{443, 8443}, KeyLifetime: 4320 * time.Hour, KeyOverlap: 168 * time.Hour,
+	}); !reflect.DeepEqual(n, want) || c.PublicURL != "" {
+		t.Errorf("notify %+v, %q", n, c.PublicURL)
+	}
 	if !reflect.DeepEqual(c.Catalogue, release.DefaultCatalogue()) {
 		t.Errorf("catalogue %+v", c.Catalogue)
 	}
@@ -211,12 +231,13 @@ func TestConfigDefaults(t *testing.T) {
 func TestConfigPaths(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "hub.yaml")
-	ok(t, os.WriteFile(path, []byte(with("keys: {vault: {address: a, ca_file: ca, role_id: r, secret_id_file: /s}}", "ledger: {policy: policy, export: /public}")), 0o600))
+	ok(t, os.WriteFile(path, []byte(with("keys: {vault: {address: a, ca_file: ca, role_id: r, secret_id_file: /s}}", "ledger: {policy: policy, export: /public}", "notify: {ca_file: receivers.pem}", "public_url: https://hub.example")), 0o600))
 	c, err := LoadConfig(path)
 	ok(t, err)
 	for got, want := range map[string]string{
 		c.Store: "sqlite:" + filepath.Join(dir, "hub.db"), c.GRPC.Cert: filepath.Join(dir, "hub.pem"), c.GRPC.Key: filepath.Join(dir, "hub.key"),
 		c.GRPC.ClientCA: filepath.Join(dir, "ca.pem"), c.Keys.Vault.CAFile: filepath.Join(dir, "ca"), c.Keys.Vault.SecretIDFile: "/s", c.HTTP.Cert: "",
+		c.Notify.CAFile: filepath.Join(dir, "receivers.pem"), c.PublicURL: "https://hub.example",
 		c.Ledger.SelfWitness: filepath.Join(dir, "ledger.witness"), c.Ledger.Policy: filepath.Join(dir, "policy"), c.Ledger.Export: "/public",
 	} {
 		if got != want {

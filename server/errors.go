@@ -13,6 +13,7 @@ import (
 	"github.com/wattveil/wattveil/privacy/keyguard"
 	"github.com/wattveil/wattveil/privacy/release"
 	"github.com/wattveil/wattveil/privacy/seal"
+	"github.com/wattveil/wattveil/server/notify"
 	"github.com/wattveil/wattveil/server/store"
 )
 
@@ -96,6 +97,11 @@ var errorTable = []tableRow{
 	{store.ErrNotFound, codes.NotFound, "not_found", "there is no such thing for this caller"},
 	{store.ErrConflict, codes.FailedPrecondition, "conflict", "this contradicts what is already registered"},
 	{store.ErrPage, codes.InvalidArgument, "bad_page_token", "the page token is not one that this hub gave"},
+	{store.ErrCursor, codes.OutOfRange, "cursor_lost", "notifications cannot be told from this number on without a gap; look at your consents and go on from 0"},
+	{notify.ErrURL, codes.InvalidArgument, "bad_notify_url", "the URL must be https, on a port that the hub calls, without user or fragment"},
+	{notify.ErrAddress, codes.InvalidArgument, "notify_url_refused", "the URL leads to an address that the hub does not call"},
+	{notify.ErrName, codes.FailedPrecondition, "notify_url_unresolved", "the URL's name does not resolve"},
+	{notify.ErrNoPublicURL, codes.FailedPrecondition, "no_public_url", "this hub has no public address that a BatchList could name"},
 	{store.ErrKeyRetired, codes.Unavailable, "store_busy", "nothing was stored; try again"},
 	{store.ErrUnavailable, codes.Unavailable, "store_unavailable", "the store cannot be reached; try again later"},
 	{store.ErrRetry, codes.Unavailable, "store_busy", "nothing was stored; try again"},

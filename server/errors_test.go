@@ -64,6 +64,7 @@ var internalErrors = []string{
 	"keyguard.ErrAnswer", "keyguard.ErrConsent", "keyguard.ErrLeaf", "keyguard.ErrOutside", "keyguard.ErrProof",
 	"ledger.ErrAddCheckpoint", "ledger.ErrCheckpoint", "ledger.ErrEnvelope", "ledger.ErrFenced", "ledger.ErrLeaf", "ledger.ErrMapProof", "ledger.ErrNoEnvelopeHead", "ledger.ErrNoHead", "ledger.ErrNoKeys",
 	"ledger.ErrNoTile", "ledger.ErrPanic", "ledger.ErrPayload", "ledger.ErrPolicy", "ledger.ErrProof", "ledger.ErrRequestID", "ledger.ErrVerifierKey", "ledger.ErrWitnessFile",
+	"notify.ErrMark", "notify.ErrNoKey",
 	"release.ErrCatalogue", "release.ErrFormat", "release.ErrMisstated", "release.ErrOverBudget", "release.ErrSignature",
 	"seal.ErrFormat", "seal.ErrKey", "seal.ErrKeyMismatch", "seal.ErrOpen", "seal.ErrPermit", "seal.ErrRefused", "seal.ErrRunningSize", "seal.ErrSeries", "seal.ErrSignature",
 	"store.ErrGroups", "store.ErrNotRoom", "store.ErrOAuthGone", "store.ErrOAuthReplayed", "store.ErrOAuthTooMany", "store.ErrPrivilege", "store.ErrReservation", "store.ErrSchemaChanged", "store.ErrSchemaNewer", "store.ErrSchemaPending", "store.ErrURL",
@@ -84,7 +85,7 @@ func TestErrorTableIsWhole(t *testing.T) {
 		return true
 	})
 	exist := map[string]bool{}
-	for _, dir := range []string{"../consent", "../ledger", "../privacy/keyguard", "../privacy/release", "../privacy/seal", "store"} {
+	for _, dir := range []string{"../consent", "../ledger", "../privacy/keyguard", "../privacy/release", "../privacy/seal", "notify", "store"} {
 		pkgs, err := parser.ParseDir(token.NewFileSet(), dir, func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0) //nolint:staticcheck // names are enough here
 		ok(t, err)
 		for name, pkg := range pkgs {

@@ -60,7 +60,7 @@ func (h *Hub) routes(rest, pages http.Handler) []Route {
 		{"GET /readyz", guardPublic, http.HandlerFunc(h.serveReady)},
 	}
 	if h.roles.has(onAccess) {
-		routes = append(routes, Route{"GET /.well-known/jwks.json", guardPublic, h.statements})
+		routes = append(routes, Route{"GET /.well-known/jwks.json", guardPublic, http.HandlerFunc(h.serveKeys)})
 	}
 	if h.roles.has(onLedger) {
 		tiles := ledger.TileHandler(h.store)
@@ -193,6 +193,7 @@ func restHandler(ctx context.Context, conn grpc.ClientConnInterface) (http.Handl
 		gateway.RegisterAuditServiceHandlerClient(ctx, mux, wattveilv1.NewAuditServiceClient(conn)),
 		gateway.RegisterSessionServiceHandlerClient(ctx, mux, wattveilv1.NewSessionServiceClient(conn)),
 		gateway.RegisterAuthorizationServiceHandlerClient(ctx, mux, wattveilv1.NewAuthorizationServiceClient(conn)),
+		gateway.RegisterNotificationServiceHandlerClient(ctx, mux, wattveilv1.NewNotificationServiceClient(conn)),
 	)
 	if err != nil {
 		return nil, err

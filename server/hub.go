@@ -76,6 +76,7 @@ type Hub struct {
 	// statements signs what is told to others in JSON.
 	statements *statements
 	oauth      *oauth.Server
+	notifier   *notifier
 	releases   *release.Engine[*store.Tx]
 	windows    *remoteWindows
 	committer  *committer
@@ -178,6 +179,12 @@ func (h *Hub) Serve(ctx context.Context) error {
 	rotated := make(chan struct{})
 	go func() { defer close(rotated); h.rotating(rotation) }()
 	defer func() { stopRotating(); <-rotated }()
+	if h.notifier != nil {
+		telling, stopTelling := context.WithCancel(ctx)
+		told := make(chan struct{})
+		go func() { defer close(told); h.notifier.run(telling) }()
+		defer func() { stopTelling(); <-told }()
+	}
 	every, second := time.NewTicker(tick), time.NewTicker(time.Second)
 	defer every.Stop()
 	defer second.Stop()

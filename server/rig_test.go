@@ -142,6 +142,7 @@ type client struct {
 	wattveilv1.AuditServiceClient
 	wattveilv1.SessionServiceClient
 	wattveilv1.AuthorizationServiceClient
+	wattveilv1.NotificationServiceClient
 	conn grpc.ClientConnInterface
 }
 
@@ -149,7 +150,7 @@ func clientOf(conn grpc.ClientConnInterface) *client {
 	return &client{
 		wattveilv1.NewMeterServiceClient(conn), wattveilv1.NewRegistryServiceClient(conn), wattveilv1.NewConsentServiceClient(conn),
 		wattveilv1.NewReadingServiceClient(conn), wattveilv1.NewReleaseServiceClient(conn), wattveilv1.NewAuditServiceClient(conn),
-		wattveilv1.NewSessionServiceClient(conn), wattveilv1.NewAuthorizationServiceClient(conn), conn,
+		wattveilv1.NewSessionServiceClient(conn), wattveilv1.NewAuthorizationServiceClient(conn), wattveilv1.NewNotificationServiceClient(conn), conn,
 	}
 }
 

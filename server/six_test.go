@@ -34,6 +34,8 @@ type six struct {
 	grpc  map[store.Role]string
 	stops map[store.Role]func()
 	log   *logbook
+	// change is made to the configuration of every part.
+	change func(*Config)
 }
 
 var sixOrder = []store.Role{store.RoleLedger, store.RoleKeyguard, store.RoleRelease, store.RoleIngest, store.RoleAccess, store.RolePortal}
@@ -43,9 +45,11 @@ var sixNeeds = map[store.Role][]store.Role{
 	store.RoleAccess: {store.RoleKeyguard, store.RoleLedger}, store.RolePortal: {store.RoleAccess, store.RoleRelease, store.RoleLedger},
 }
 
-func newSix(t *testing.T) *six {
+func newSix(t *testing.T) *six { return newSixWith(t, func(*Config) {}) }
+
+func newSixWith(t *testing.T, change func(*Config)) *six {
 	t.Helper()
-	s := &six{t: t, dir: t.TempDir(), ca: newAuthority(t), clock: &clock{}, urls: map[store.Role]string{}, hubs: map[store.Role]*Hub{}, grpc: map[store.Role]string{}, stops: map[store.Role]func(){}, log: &logbook{}}
+	s := &six{t: t, change: change, dir: t.TempDir(), ca: newAuthority(t), clock: &clock{}, urls: map[store.Role]string{}, hubs: map[store.Role]*Hub{}, grpc: map[store.Role]string{}, stops: map[store.Role]func(){}, log: &logbook{}}
 	s.clock.set(morning)
 	s.owner = pgtest.Database(t)
 	groups, err := os.ReadFile("../docs/roles.sql")
@@ -120,6 +124,7 @@ func (s *six) start(r store.Role) {
 	if r == store.RoleAccess {
 		cfg.Erasure.Journal = filepath.Join(s.dir, "erasures")
 	}
+	s.change(&cfg)
 	s.hubs[r], s.stops[r] = s.run(cfg)
 	s.grpc[r] = s.hubs[r].GRPCAddr()
 }

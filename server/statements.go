@@ -3,9 +3,7 @@ package server
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
-	"net/http"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
@@ -35,11 +33,4 @@ func newStatements(seed []byte) (*statements, error) {
 // sign returns the signed statement.
 func (s *statements) sign(statement any) (string, error) {
 	return jwt.Signed(s.signer).Claims(statement).Serialize()
-}
-
-// ServeHTTP shows the public keys: a JWK set (RFC 7517).
-func (s *statements) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/jwk-set+json")
-	w.Header().Set("Cache-Control", "public, max-age=300")
-	_ = json.NewEncoder(w).Encode(s.public)
 }

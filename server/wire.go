@@ -32,6 +32,7 @@ type services struct {
 	release  *releaseService
 	audit    *auditService
 	session  *sessionService
+	notify   *notificationService
 
 	authorization *authorizationService
 
@@ -66,6 +67,9 @@ func (s *services) register(to *grpc.Server) {
 	}
 	if s.authorization != nil {
 		wattveilv1.RegisterAuthorizationServiceServer(to, s.authorization)
+	}
+	if s.notify != nil {
+		wattveilv1.RegisterNotificationServiceServer(to, s.notify)
 	}
 }
 
@@ -404,6 +408,11 @@ func (h *Hub) wireAccess(ctx context.Context, d Deps, secrets *secrets, guardian
 	s.authorization = &authorizationService{
 		store: d.Store, prover: h.prover, consents: h.consents, oauth: h.oauth, clock: d.Clock, decisions: newBuckets(decisionsPerHour, time.Hour),
 	}
+	var err error
+	if h.notifier, err = newNotifier(ctx, d, &h.cfg, h.failure); err != nil {
+		return err
+	}
+	s.notify = newNotificationService(d.Store, h.notifier, d.Clock)
 	if s.meter == nil { // completeness is asked here
 		s.meter = &meterService{store: d.Store, log: d.Log, sound: h.sequencer.Failure}
 	}

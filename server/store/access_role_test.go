@@ -10,6 +10,7 @@ import (
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/meter"
 	"github.com/wattveil/wattveil/privacy/seal"
+	"github.com/wattveil/wattveil/server/notify"
 	"github.com/wattveil/wattveil/server/store"
 )
 
@@ -105,6 +106,31 @@ func TestAccessRole(t *testing.T) {
 		{"what has changed", func() error {
 			return errors.Join(ignore(s.BlocksByDay(ctx, "h1", day0, day0)), ignore(s.BlocksOnDays(ctx, "h1", point, nil, []meter.Day{day0})),
 				ignore(s.WriterDays(ctx, "h1", day0, day0)), ignore(s.Channels(ctx, "h1", point, nil, day0, day0)))
+		}},
+		{"telling third parties", func() error {
+			if err := errors.Join(s.PutEndpoint(ctx, "r", receiver, notify.Webhook, 1), s.PutEndpoint(ctx, "q", "", notify.Pull, 1), s.RemoveEndpoint(ctx, "q")); err != nil {
+				return err
+			}
+			if done, err := s.Announce(ctx, notify.Announcement{Recipient: "r", Consent: "c", Spans: []notify.Span{{From: 1, Until: 2}}, At: 3}); err != nil || !done {
+				return errors.Join(err, store.ErrNotFound)
+			}
+			if done, err := s.Announce(ctx, notify.Announcement{Recipient: "r", Consent: "c", Version: 1, Spans: []notify.Span{{From: 1, Until: 3}}, At: 3}); err != nil || !done {
+				return errors.Join(err, store.ErrNotFound)
+			}
+			es, err := s.ClaimDue(ctx, notify.Claim{Lease: notify.Lease{1}, Now: 5, Until: 9, Limit: 10})
+			if err != nil || len(es) != 1 {
+				return errors.Join(err, store.ErrNotFound)
+			}
+			undone, err := s.Settle(ctx, []notify.Settlement{{Lease: notify.Lease{1}, Endpoint: es[0], Taken: []uint64{1}, Refused: []notify.Event{{Seq: 2, Consent: "c", State: notify.Waiting, Due: 7, Attempts: 1}}}})
+			if err != nil || len(undone) != 0 {
+				return errors.Join(err, store.ErrNotFound)
+			}
+			_, perr := s.Prune(ctx, "r", 4, 1)
+			return errors.Join(perr, ignore(s.Waiting(ctx, "r", 9, 1)), ignore(s.ListNotifications(ctx, "r", 0, 1)), ignore(s.Endpoint(ctx, "r")), ignore(s.ListEndpoints(ctx, "", 1)),
+				ignore(s.ClaimSweeps(ctx, 5, 6, 1)), ignore(s.LiveConsents(ctx, "r", consent.Consent{}, 1)), ignore(s.StoredDays(ctx, "h1", point, nil, day0, day0)),
+				s.PutNotifyKey(ctx, store.NewNotifyKey{NotifyKey: store.NotifyKey{Generation: 1}, Wrapped: []byte{1}, Key: "hub", KeyVersion: 1}),
+				s.PutNotifyKey(ctx, store.NewNotifyKey{NotifyKey: store.NotifyKey{Generation: 2}, Wrapped: []byte{1}, Key: "hub", KeyVersion: 1, Withdraw: true}),
+				ignore(s.NotifyKeys(ctx)), ignore(s.HubSecretOf(ctx, store.NotifySecret, 2)))
 		}},
 		{"a conflict", func() error {
 			return errors.Join(s.PutConflict(ctx, "p1", day0, 1, 1), s.PutConflict(ctx, "p1", day0, 2, 1))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wattveil/wattveil/consent"
 	"github.com/wattveil/wattveil/meter"
+	"github.com/wattveil/wattveil/server/notify"
 )
 
 const consentColumns = `c.id, c.household, c.recipient, c.state, c.terms, c.requested_s, c.decided_s, c.ended_s, c.asked, c.cause, c.first_read_s, c.vacated_s`
@@ -52,8 +53,20 @@ func (t *Tx) lockConsent(ctx context.Context, where string, arg any) (consent.Co
 	return c, doing("reading a consent", err)
 }
 
-// PutConsent implements consent.Tx.
+// PutConsent implements consent.Tx. What its recipient is to be told of the change is
+// written down with it.
 func (t *Tx) PutConsent(ctx context.Context, c consent.Consent) error {
+	kind, err := t.tellOf(ctx, c) // before the consent is as it shall be
+	if err == nil {
+		err = t.putConsent(ctx, c)
+	}
+	if err == nil && kind != "" {
+		_, err = t.tell(ctx, c.Recipient, notify.Event{Kind: kind, Consent: c.ID, Cause: c.Cause})
+	}
+	return doing("storing a consent", err)
+}
+
+func (t *Tx) putConsent(ctx context.Context, c consent.Consent) error {
 	delete(t.ahead.consents, c.ID)
 	var asked []byte // null where it is what holds
 	if terms := c.Asked.Encode(); !bytes.Equal(terms, c.Terms.Encode()) {
@@ -68,7 +81,7 @@ func (t *Tx) PutConsent(ctx context.Context, c consent.Consent) error {
 		   asked = excluded.asked, cause = excluded.cause, first_read_s = excluded.first_read_s, vacated_s = excluded.vacated_s`,
 		c.ID, c.Household, c.Recipient, c.State, c.Terms.Encode(), c.RequestedAt, c.DecidedAt, c.EndedAt, c.Deadline(),
 		asked, c.Cause, c.FirstReadAt, c.VacatedAt)
-	return doing("storing a consent", err)
+	return err
 }
 
 // OpenRequests implements consent.Tx.

@@ -25,6 +25,8 @@ type dialect interface {
 	// where a transaction holds the only write lock there is.
 	forUpdate() string
 	forShare() string
+	// forUpdateFree is forUpdate that passes over rows which somebody else has locked.
+	forUpdateFree() string
 
 	// among renders "column is one of parameter n", and list makes the value of
 	// that parameter.

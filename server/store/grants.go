@@ -134,6 +134,12 @@ var grants = map[string]privileges{
 	"oauth_requests": {RoleAccess: "SELECT, INSERT, DELETE"},
 	"keyguard_spent": {RoleKeyguard: "SELECT, INSERT, UPDATE (uses)"},
 
+	// What third parties are told.
+	"notify_endpoints": {RoleAccess: "SELECT, INSERT, UPDATE"},
+	"notifications":    {RoleAccess: "SELECT, INSERT, UPDATE (created_s, leaf_idx, state, due_s, tried_s, attempts), DELETE"},
+	"notify_marks":     {RoleAccess: "SELECT, INSERT, UPDATE (version, terms, days), DELETE"},
+	"notify_keys":      {RoleAccess: "SELECT, INSERT, UPDATE (withdrawn_s)"},
+
 	// The ledger. Whoever records sequences; one role signs.
 	"tlog_head": {
 		RoleIngest: sequences, RoleRelease: sequences, RoleAccess: sequences, RoleKeyguard: sequences, RoleLedger: "SELECT, INSERT, UPDATE (epoch, size, root, frontier)",
@@ -169,7 +175,7 @@ var rowGrants = map[string]privileges{
 	"hub_secrets": {
 		RoleIngest:   `name = 'batch-hash'`,
 		RoleRelease:  `name = 'release-signing'`,
-		RoleAccess:   `name IN ('letter-codes', 'read-cursors', 'receipt-addresses', 'statement-signing')`,
+		RoleAccess:   `name IN ('letter-codes', 'notify-signing', 'read-cursors', 'receipt-addresses', 'statement-signing')`,
 		RoleKeyguard: `true`,
 		RoleLedger:   `name IN ('ledger-signing', 'ledger-signing-mldsa')`,
 	},

@@ -221,7 +221,7 @@ func TestMatrixIsWrittenDown(t *testing.T) {
 func TestRolesShareTables(t *testing.T) {
 	p := newSplit(t)
 	secrets := map[string]store.Role{
-		"batch-hash": store.RoleIngest, "release-signing": store.RoleRelease, "letter-codes": store.RoleAccess, "read-cursors": store.RoleAccess, "receipt-addresses": store.RoleAccess, "statement-signing": store.RoleAccess,
+		"batch-hash": store.RoleIngest, "release-signing": store.RoleRelease, "letter-codes": store.RoleAccess, "notify-signing": store.RoleAccess, "read-cursors": store.RoleAccess, "receipt-addresses": store.RoleAccess, "statement-signing": store.RoleAccess,
 		"ledger-signing": store.RoleLedger, "ledger-signing-mldsa": store.RoleLedger,
 	}
 	must(t, p.owner.CreateLedger(t.Context(), origin))

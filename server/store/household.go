@@ -240,6 +240,9 @@ func (t *Tx) eraseHousehold(ctx context.Context, h consent.Household, limit int)
 			e.MapKeys = append(e.MapKeys, ledger.MapKey(k.Key))
 		}
 	}
+	if err := t.tellOfErasure(ctx, h); err != nil {
+		return Erasure{}, err
+	}
 	t.ahead = ahead{} // whatever was read of it
 	for _, stmt := range []string{
 		`UPDATE households SET public_key = NULL WHERE id = $1`, // a trigger deletes the private halves

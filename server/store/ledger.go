@@ -104,6 +104,9 @@ func (t *Tx) LedgerAppend(ctx context.Context, a ledger.Append) error {
 	put("adding heads of envelopes", "tlog_envelope_heads", []string{"first_idx", "key_id", "sealed"}, len(a.Envelopes), func(i int, v []any) {
 		v[0], v[1], v[2] = a.Envelopes[i].FirstIndex, a.Envelopes[i].KeyID[:], a.Envelopes[i].Sealed
 	})
+	if err == nil && t.told {
+		err = doing("dating notifications", t.stampNotifications(ctx, a.Entries))
+	}
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/wattveil/wattveil/ledger"
 	"github.com/wattveil/wattveil/privacy/keyguard"
 	"github.com/wattveil/wattveil/privacy/release"
+	"github.com/wattveil/wattveil/server/notify"
 )
 
 // Options say how to open a store. The zero value opens an existing, up-to-date
@@ -111,4 +112,6 @@ var (
 	_ release.Tx        = (*Tx)(nil)
 	_ release.Store     = (*Store)(nil)
 	_ keyguard.Keys     = (*Store)(nil)
+	_ notify.Outbox     = (*Store)(nil)
+	_ notify.Readings   = (*Store)(nil)
 )

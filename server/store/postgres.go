@@ -118,6 +118,8 @@ func (*postgresDialect) statement(ctx context.Context) context.Context { return 
 func (*postgresDialect) forUpdate() string { return " FOR UPDATE" }
 func (*postgresDialect) forShare() string  { return " FOR SHARE" }
 
+func (*postgresDialect) forUpdateFree() string { return " FOR UPDATE SKIP LOCKED" }
+
 func (*postgresDialect) among(column string, n int) string {
 	return fmt.Sprintf("%s = ANY($%d::text[])", column, n)
 }

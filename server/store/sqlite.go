@@ -105,6 +105,8 @@ func (sqliteDialect) statement(ctx context.Context) context.Context {
 func (sqliteDialect) forUpdate() string { return "" }
 func (sqliteDialect) forShare() string  { return "" }
 
+func (sqliteDialect) forUpdateFree() string { return "" }
+
 func (sqliteDialect) among(column string, n int) string {
 	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", column, n)
 }

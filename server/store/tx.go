@@ -42,6 +42,7 @@ type Tx struct {
 	sql        *session
 	savepoints []string // names, oldest first
 	ahead      ahead
+	told       bool // notifications were written that have no time yet
 }
 
 // session runs a transaction's statements under contexts its engine can bear. A
