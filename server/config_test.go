@@ -93,7 +93,7 @@ var configRefusals = []struct{ name, yaml, words string }{
 	{"HTTP without TLS on every address", with("http: {listen: ':80'}"), "http without a certificate must listen on a loopback address"},
 	{"HTTP without TLS on a name", with("http: {listen: 'hub.example:80'}"), "http without a certificate must listen on a loopback address"},
 	{"a name without TLS", with("public_url: http://hub.example"), "public_url must be https:// and a host"},
-	{"a name with a path", with("public_url: https://hub.example"), "public_url must be https:// and a host"},
+	{"a name with a path", with("public_url: https://hub.example/"), "public_url must be https:// and a host"},
 	{"a name that is none", with("public_url: hub.example"), "public_url must be https:// and a host"},
 	{"an unknown role", with("roles: [ingest, release, access, keyguard, ledger, web]"), "roles: each is one of ingest, release, access, keyguard, ledger, portal, and named once"},
 	{"a role twice", with("roles: [ingest, release, access, keyguard, ledger, portal, portal]"), "roles: each is one of"},
