@@ -22,6 +22,7 @@ var visits = map[string]struct {
 	"GET /{$}":                  {path: "/", with: 303, without: 200, location: "/home"},
 	"POST /session":             {path: "/session", form: url.Values{"code": {code}}, with: 303, without: 303, location: "/home"},
 	"GET /home":                 {path: "/home", with: 200, without: 401},
+	"GET /home/download":        {path: "/home/download?form=csv", with: 200, without: 401},
 	"GET /sharing":              {path: "/sharing", with: 200, without: 401},
 	"GET /sharing/{id}":         {path: "/sharing/live", with: 200, without: 401},
 	"POST /sharing/{id}/grant":  {path: "/sharing/asked/grant", form: url.Values{"request": {"r1"}}, with: 303, without: 401, location: "/sharing/asked?entry=1"},

@@ -83,6 +83,7 @@ var routes = []route{
 	{"POST /session", anyone, (*portal).signIn},
 	{"POST /session/end", signedIn, (*portal).signOut},
 	{"GET /home", signedIn, (*portal).home},
+	{"GET /home/download", signedIn, (*portal).download},
 	{"GET /sharing", signedIn, (*portal).sharing},
 	{"GET /sharing/{id}", signedIn, (*portal).permission},
 	{"POST /sharing/{id}/grant", signedIn, (*portal).grant},

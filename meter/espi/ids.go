@@ -1,30 +1,46 @@
 package espi
 
 import (
+	"crypto/sha1" //nolint:gosec // what names of version 5 are made of; nothing is kept secret by it
 	"fmt"
 	"strconv"
-
-	"github.com/google/uuid"
 
 	"github.com/wattveil/wattveil/meter"
 )
 
-// root is the namespace of every identifier here: UUIDv5 of this package's name.
-var root = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/wattveil/wattveil/meter/espi"))
+// uuid is a UUID of version 5: a name within a namespace (RFC 9562, section 5.5). The
+// libraries that make one reach database/sql.
+type uuid [16]byte
+
+func newUUID(space uuid, name []byte) (id uuid) {
+	sum := sha1.Sum(append(space[:], name...)) //nolint:gosec // see above
+	copy(id[:], sum[:])
+	id[6], id[8] = id[6]&0x0f|0x50, id[8]&0x3f|0x80
+	return id
+}
+
+func (u uuid) String() string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
+
+// root is the namespace of every identifier here: UUIDv5 of this package's name in that
+// of URLs (RFC 9562, appendix B.1).
+var root = newUUID(uuid{0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8},
+	[]byte("https://github.com/wattveil/wattveil/meter/espi"))
 
 // Names derives the identifiers of what one subscription covers: UUIDv5 (RFC
 // 9562) in a namespace made of the subscription's id, 36 characters each. The
 // same names come out of every process, and those of two subscriptions have
 // nothing in common. A name hides its usage point from who does not know the
 // subscription's id; who does can test a guess.
-type Names struct{ space uuid.UUID }
+type Names struct{ space uuid }
 
 // NewNames returns the names of a subscription, whose id is the consent's.
 func NewNames(subscription string) Names {
-	return Names{uuid.NewSHA1(root, []byte(subscription))}
+	return Names{newUUID(root, []byte(subscription))}
 }
 
-func (n Names) of(name string) string { return uuid.NewSHA1(n.space, []byte(name)).String() }
+func (n Names) of(name string) string { return newUUID(n.space, []byte(name)).String() }
 
 // UsagePoint returns the name of a usage point.
 func (n Names) UsagePoint(p meter.UsagePoint) string { return n.of(string(p)) }
