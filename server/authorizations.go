@@ -29,6 +29,8 @@ type authorizationService struct {
 	clock    Clock
 	// decisions bounds each household's: each is two records.
 	decisions *buckets
+	// adopt lets a client be told of changes where it registered that it wants to be.
+	adopt func(context.Context, *wattveilv1.Client) error
 }
 
 // A household may decide on 60 authorization requests an hour.

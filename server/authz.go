@@ -49,6 +49,12 @@ var Matrix = map[string]Rule{
 	"/wattveil.v1.ConsentService/SuspendConsent":   {onAccess, OperatorKind | RegulatorKind},
 	"/wattveil.v1.ConsentService/ResumeConsent":    {onAccess, OperatorKind | RegulatorKind},
 
+	"/wattveil.v1.ReadingService/ReadSeries":      {onAccess, RecipientKind},
+	"/wattveil.v1.ReadingService/ReadOwnSeries":   {onAccess, HouseholdKind},
+	"/wattveil.v1.ReadingService/ReadChanges":     {onAccess, RecipientKind},
+	"/wattveil.v1.ReadingService/StreamSeries":    {onAccess, RecipientKind},
+	"/wattveil.v1.ReadingService/StreamOwnSeries": {onAccess, HouseholdKind},
+
 	"/wattveil.v1.NotificationService/PutEndpoint":           {onAccess, RecipientKind},
 	"/wattveil.v1.NotificationService/GetEndpoint":           {onAccess, RecipientKind},
 	"/wattveil.v1.NotificationService/DeleteEndpoint":        {onAccess, RecipientKind},
@@ -56,12 +62,6 @@ var Matrix = map[string]Rule{
 	"/wattveil.v1.NotificationService/ListNotifications":     {onAccess, RecipientKind},
 	"/wattveil.v1.NotificationService/ListEndpoints":         {onAccess, OperatorKind},
 	"/wattveil.v1.NotificationService/RotateNotificationKey": {onAccess, OperatorKind},
-
-	"/wattveil.v1.ReadingService/ReadSeries":      {onAccess, RecipientKind},
-	"/wattveil.v1.ReadingService/ReadOwnSeries":   {onAccess, HouseholdKind},
-	"/wattveil.v1.ReadingService/ReadChanges":     {onAccess, RecipientKind},
-	"/wattveil.v1.ReadingService/StreamSeries":    {onAccess, RecipientKind},
-	"/wattveil.v1.ReadingService/StreamOwnSeries": {onAccess, HouseholdKind},
 
 	"/wattveil.v1.ReleaseService/ListReleases": {onRelease, everyone},
 	"/wattveil.v1.ReleaseService/GetRelease":   {onRelease, everyone},

@@ -55,12 +55,16 @@ func (a *authorizationService) PutClient(ctx context.Context, req *wattveilv1.Pu
 	if err != nil {
 		return nil, asInput(err)
 	}
-	return &wattveilv1.PutClientResponse{Client: clientToWire(made), ClientSecret: secret}, nil
+	c := clientToWire(made)
+	return &wattveilv1.PutClientResponse{Client: c, ClientSecret: secret}, a.adopt(ctx, c)
 }
 
 // ApproveClient lets a client ask households.
 func (a *authorizationService) ApproveClient(ctx context.Context, req *wattveilv1.ApproveClientRequest) (*wattveilv1.ApproveClientResponse, error) {
 	c, err := a.decide(ctx, req.GetClientId(), store.OAuthApproved)
+	if err == nil {
+		err = a.adopt(ctx, c)
+	}
 	return &wattveilv1.ApproveClientResponse{Client: c}, err
 }
 

@@ -37,8 +37,7 @@ type Config struct {
 	HTTP ListenConfig `yaml:"http"`
 	// PublicURL is where people and programs reach the hub over HTTP, scheme and host,
 	// such as "https://hub.example": what third parties are told, and the hub's name in
-	// OAuth. Where it is empty, that is the address of the HTTP listener, and no Green
-	// Button endpoint is told of changes.
+	// OAuth. Where it is empty, that is the address of the HTTP listener.
 	PublicURL string `yaml:"public_url"`
 	// Roles that this process runs: some of ingest, release, access, keyguard, ledger
 	// and portal; empty means all. Where they are split over processes the store is

@@ -211,8 +211,8 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	if n, want := c.Notify, (NotifyConfig{
 		SweepEvery: 5 * time.Minute, Keep: 720 * time.Hour, GiveUpAfter: 72 * time.Hour, Timeout: 10 * time.Second, Calls: 128, Ports: []uint16{443, 8443}, KeyLifetime: 4320 * time.Hour, KeyOverlap: 168 * time.Hour,
-	}); !reflect.DeepEqual(n, want) || c.PublicURL != "" {
-		t.Errorf("notify %+v, %q", n, c.PublicURL)
+	}); !reflect.DeepEqual(n, want) {
+		t.Errorf("notify %+v", n)
 	}
 	if !reflect.DeepEqual(c.Catalogue, release.DefaultCatalogue()) {
 		t.Errorf("catalogue %+v", c.Catalogue)
@@ -231,13 +231,13 @@ func TestConfigDefaults(t *testing.T) {
 func TestConfigPaths(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "hub.yaml")
-	ok(t, os.WriteFile(path, []byte(with("keys: {vault: {address: a, ca_file: ca, role_id: r, secret_id_file: /s}}", "ledger: {policy: policy, export: /public}", "notify: {ca_file: receivers.pem}", "public_url: https://hub.example")), 0o600))
+	ok(t, os.WriteFile(path, []byte(with("keys: {vault: {address: a, ca_file: ca, role_id: r, secret_id_file: /s}}", "ledger: {policy: policy, export: /public}", "notify: {ca_file: receivers.pem}")), 0o600))
 	c, err := LoadConfig(path)
 	ok(t, err)
 	for got, want := range map[string]string{
 		c.Store: "sqlite:" + filepath.Join(dir, "hub.db"), c.GRPC.Cert: filepath.Join(dir, "hub.pem"), c.GRPC.Key: filepath.Join(dir, "hub.key"),
 		c.GRPC.ClientCA: filepath.Join(dir, "ca.pem"), c.Keys.Vault.CAFile: filepath.Join(dir, "ca"), c.Keys.Vault.SecretIDFile: "/s", c.HTTP.Cert: "",
-		c.Notify.CAFile: filepath.Join(dir, "receivers.pem"), c.PublicURL: "https://hub.example",
+		c.Notify.CAFile:      filepath.Join(dir, "receivers.pem"),
 		c.Ledger.SelfWitness: filepath.Join(dir, "ledger.witness"), c.Ledger.Policy: filepath.Join(dir, "policy"), c.Ledger.Export: "/public",
 	} {
 		if got != want {

@@ -101,7 +101,6 @@ var errorTable = []tableRow{
 	{notify.ErrURL, codes.InvalidArgument, "bad_notify_url", "the URL must be https, on a port that the hub calls, without user or fragment"},
 	{notify.ErrAddress, codes.InvalidArgument, "notify_url_refused", "the URL leads to an address that the hub does not call"},
 	{notify.ErrName, codes.FailedPrecondition, "notify_url_unresolved", "the URL's name does not resolve"},
-	{notify.ErrNoPublicURL, codes.FailedPrecondition, "no_public_url", "this hub has no public address that a BatchList could name"},
 	{store.ErrKeyRetired, codes.Unavailable, "store_busy", "nothing was stored; try again"},
 	{store.ErrUnavailable, codes.Unavailable, "store_unavailable", "the store cannot be reached; try again later"},
 	{store.ErrRetry, codes.Unavailable, "store_busy", "nothing was stored; try again"},

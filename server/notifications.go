@@ -28,8 +28,9 @@ type notifier struct {
 	log       *slog.Logger
 }
 
-// newNotifier makes what tells third parties. sound says why nothing may be told now.
-func newNotifier(ctx context.Context, d Deps, cfg *Config, sound func() error) (*notifier, error) {
+// newNotifier makes what tells third parties. publicURL is where they find the hub; sound
+// says why nothing may be told now.
+func newNotifier(ctx context.Context, d Deps, cfg *Config, publicURL func() string, sound func() error) (*notifier, error) {
 	c := cfg.Notify
 	networks, err := c.networks()
 	if err != nil {
@@ -45,7 +46,7 @@ func newNotifier(ctx context.Context, d Deps, cfg *Config, sound func() error) (
 	}
 	n := &notifier{
 		guard: &notify.Guard{Ports: c.Ports, HTTP: c.AllowHTTP, Networks: networks}, keys: keys, timeout: c.Timeout, log: d.Log,
-		composer: notify.Composer{Origin: cfg.Origin, PublicURL: cfg.PublicURL},
+		composer: notify.Composer{Origin: cfg.Origin, PublicURL: publicURL},
 		sweeper:  notify.NewSweeper(d.Store, c.SweepEvery, c.Keep, d.Clock),
 	}
 	n.poster = notify.NewPoster(n.guard, keys.set, roots, d.Clock)
@@ -135,8 +136,6 @@ func (s *notificationService) check(ctx context.Context, form notify.Form, url s
 		return invalid("bad_notify_url", "an endpoint of form PULL is not called: leave the URL out")
 	case form == notify.Pull:
 		return nil
-	case form == notify.GreenButton && s.notifier.composer.PublicURL == "":
-		return notify.ErrNoPublicURL
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookUpTimeout)
 	defer cancel()
@@ -145,6 +144,19 @@ func (s *notificationService) check(ctx context.Context, form notify.Form, url s
 		return notify.ErrName
 	}
 	return err
+}
+
+// adopt gives a client that has registered an address for notices, and has no endpoint of
+// its own, one that is told by BatchLists: so who speaks Green Button alone is told.
+func (s *notificationService) adopt(ctx context.Context, c *wattveilv1.Client) error {
+	if c.GetNotifyUri() == "" || c.GetState() != wattveilv1.ClientState_CLIENT_STATE_APPROVED {
+		return nil
+	}
+	r := consent.Recipient(c.GetId())
+	if _, err := s.store.Endpoint(ctx, r); !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return s.store.PutEndpoint(ctx, r, c.GetNotifyUri(), notify.GreenButton, s.clock().Unix())
 }
 
 // GetEndpoint shows the caller its endpoint.

@@ -186,7 +186,7 @@ func (w *town) restAs(kind, id, path string) (code int, body []byte, header http
 // Whom the hub would call, and whom not, is told at once and by name.
 func TestPutEndpointRefuses(t *testing.T) {
 	h, reachable := newHook(t)
-	w := newTown(t, onSQLite(t), reachable, func(c *Config) { c.PublicURL = ""; c.Notify.AllowNetworks = nil })
+	w := newTown(t, onSQLite(t), reachable, func(c *Config) { c.Notify.AllowNetworks = nil })
 	port := h.URL[strings.LastIndex(h.URL, ":"):]
 	webhook := wattveilv1.EndpointForm_ENDPOINT_FORM_WEBHOOK
 	for _, c := range []struct {
@@ -203,7 +203,6 @@ func TestPutEndpointRefuses(t *testing.T) {
 		{"https://93.184.215.14:22", webhook, codes.InvalidArgument, "bad_notify_url"},
 		{"http://93.184.215.14" + port, webhook, codes.InvalidArgument, "bad_notify_url"},
 		{"", webhook, codes.InvalidArgument, "bad_notify_url"},
-		{"https://93.184.215.14" + port, wattveilv1.EndpointForm_ENDPOINT_FORM_GREEN_BUTTON, codes.FailedPrecondition, "no_public_url"},
 		{"https://93.184.215.14" + port, 0, codes.InvalidArgument, "bad_endpoint_form"},
 		{"https://93.184.215.14" + port, 9, codes.InvalidArgument, "bad_endpoint_form"},
 		{"https://93.184.215.14" + port, wattveilv1.EndpointForm_ENDPOINT_FORM_PULL, codes.InvalidArgument, "bad_notify_url"},
@@ -402,4 +401,35 @@ func TestToldByAccessAlone(t *testing.T) {
 	ok(t, err)
 	_, err = r.DeleteEndpoint(context.WithoutCancel(ctx), &wattveilv1.DeleteEndpointRequest{})
 	ok(t, err)
+}
+
+// An OAuth client that says at registration where it wants to be told is told there by
+// BatchLists, as Green Button has it, unless it has said otherwise itself.
+func TestClientIsToldWhereItRegistered(t *testing.T) {
+	w := newTown(t, onSQLite(t))
+	ctx := t.Context()
+	put := func(uri string) *wattveilv1.Endpoint {
+		t.Helper()
+		_, err := w.operator.PutClient(ctx, &wattveilv1.PutClientRequest{Client: &wattveilv1.Client{
+			Id: recipient, Name: "Energy Advice", RedirectUris: []string{"https://adviser.example/back"}, NotifyUri: uri, Purpose: terms().GetPurpose(),
+		}})
+		ok(t, err)
+		rows, err := w.operator.ListEndpoints(ctx, &wattveilv1.ListEndpointsRequest{})
+		ok(t, err)
+		if len(rows.GetEndpoints()) == 0 {
+			return nil
+		}
+		return rows.GetEndpoints()[0]
+	}
+	if e := put(""); e != nil {
+		t.Errorf("without an address: %v", e)
+	}
+	if e := put("https://adviser.example/notices"); e.GetUrl() != "https://adviser.example/notices" || e.GetForm() != wattveilv1.EndpointForm_ENDPOINT_FORM_GREEN_BUTTON || e.GetRecipient() != recipient {
+		t.Errorf("with one: %v", e)
+	}
+	_, err := w.recipient.PutEndpoint(ctx, &wattveilv1.PutEndpointRequest{Form: wattveilv1.EndpointForm_ENDPOINT_FORM_PULL})
+	ok(t, err)
+	if e := put("https://adviser.example/other"); e.GetForm() != wattveilv1.EndpointForm_ENDPOINT_FORM_PULL {
+		t.Errorf("against its own word: %v", e)
+	}
 }

@@ -409,10 +409,11 @@ func (h *Hub) wireAccess(ctx context.Context, d Deps, secrets *secrets, guardian
 		store: d.Store, prover: h.prover, consents: h.consents, oauth: h.oauth, clock: d.Clock, decisions: newBuckets(decisionsPerHour, time.Hour),
 	}
 	var err error
-	if h.notifier, err = newNotifier(ctx, d, &h.cfg, h.failure); err != nil {
+	if h.notifier, err = newNotifier(ctx, d, &h.cfg, h.publicURL, h.failure); err != nil {
 		return err
 	}
 	s.notify = newNotificationService(d.Store, h.notifier, d.Clock)
+	s.authorization.adopt = s.notify.adopt
 	if s.meter == nil { // completeness is asked here
 		s.meter = &meterService{store: d.Store, log: d.Log, sound: h.sequencer.Failure}
 	}

@@ -3,7 +3,6 @@ package notify
 import (
 	"encoding/json"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"net/url"
 	"time"
@@ -20,14 +19,9 @@ type Message struct {
 // Composer writes messages.
 type Composer struct {
 	Origin string // of the ledger: which hub tells
-	// PublicURL is where third parties find the hub, without a slash at the end; a Green
-	// Button endpoint is told of nothing else.
-	PublicURL string
+	// PublicURL returns where third parties find the hub, without a slash at the end.
+	PublicURL func() string
 }
-
-// ErrNoPublicURL says that a Green Button endpoint has nothing to be told: the hub does not
-// know under which address it is found.
-var ErrNoPublicURL = errors.New("notify: the hub has no public URL")
 
 // Compose writes what an endpoint of the form is told of the events, in their order.
 //
@@ -79,12 +73,9 @@ type batchList struct {
 }
 
 func (c Composer) batchList(events []Event) (Message, error) {
-	if c.PublicURL == "" {
-		return Message{}, ErrNoPublicURL
-	}
 	var list batchList
 	for _, r := range coalesce(events) {
-		list.Resources = append(list.Resources, r.uri(c.PublicURL))
+		list.Resources = append(list.Resources, r.uri(c.PublicURL()))
 	}
 	b, err := xml.Marshal(list)
 	if err != nil {

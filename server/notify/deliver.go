@@ -36,8 +36,7 @@ const (
 	leaseMargin = 50 * time.Second
 	// poll is how often it is looked whether something is due.
 	poll = time.Second
-	// troubled is how long an endpoint waits for which there is nothing to be had from the
-	// store, or nothing to be said: a Green Button endpoint of a hub that has lost its URL.
+	// troubled is how long an endpoint waits for which nothing is to be had from the store.
 	troubled = time.Minute
 	// settledAtOnce bounds the endpoints whose rows one transaction holds.
 	settledAtOnce = 32
