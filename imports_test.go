@@ -60,7 +60,7 @@ var table = map[string]row{
 	"proto/gateway":     {may: []string{"proto/wattveil/v1"}},
 
 	// What is told to whom, and how; the store keeps it, and knows these words.
-	"server/notify": {may: []string{"consent", "ledger", "meter"}, tests: []string{"server/store"}},
+	"server/notify": {may: []string{"consent", "ledger", "meter", "meter/espi"}, tests: []string{"server/store"}},
 	"server/store": {may: []string{
 		"consent", "ledger", "meter",
 		"privacy/dp", "privacy/keyguard", "privacy/release", "privacy/seal",

@@ -1,13 +1,14 @@
 package notify
 
 import (
+	"bytes"
 	"encoding/json"
-	"encoding/xml"
 	"fmt"
 	"net/url"
 	"time"
 
 	"github.com/wattveil/wattveil/consent"
+	"github.com/wattveil/wattveil/meter/espi"
 )
 
 // Message is what one call carries.
@@ -66,22 +67,15 @@ func (c Composer) webhook(events []Event) (Message, error) {
 	return Message{"application/json", b}, nil
 }
 
-// batchList is espi.xsd's BatchList.
-type batchList struct {
-	XMLName   xml.Name `xml:"http://naesb.org/espi BatchList"`
-	Resources []string `xml:"resources"`
-}
-
+// batchList points at what the events are about.
 func (c Composer) batchList(events []Event) (Message, error) {
-	var list batchList
+	var list espi.BatchList
 	for _, r := range coalesce(events) {
 		list.Resources = append(list.Resources, r.uri(c.PublicURL()))
 	}
-	b, err := xml.Marshal(list)
-	if err != nil {
-		return Message{}, fmt.Errorf("writing a BatchList: %w", err)
-	}
-	return Message{"application/xml", append([]byte(xml.Header), b...)}, nil
+	var b bytes.Buffer
+	err := espi.WriteBatchList(&b, list)
+	return Message{"application/xml", b.Bytes()}, err
 }
 
 // resource is what a BatchList points at: an authorization, or days of a subscription.

@@ -39,13 +39,13 @@ func TestCompose(t *testing.T) {
 		`<resources>https://hub.example/espi/1_1/resource/Authorization/a</resources>` +
 		`<resources>https://hub.example/espi/1_1/resource/Batch/Subscription/a?published-max=2024-10-07T00%3A00%3A00Z&amp;published-min=2024-10-04T00%3A00%3A00Z</resources>` +
 		`<resources>https://hub.example/espi/1_1/resource/Batch/Subscription/b?published-max=2024-10-05T00%3A00%3A00Z&amp;published-min=2024-10-04T00%3A00%3A00Z</resources>` +
-		`<resources>https://hub.example/espi/1_1/resource/Batch/Subscription/a?published-max=2024-10-15T00%3A00%3A00Z&amp;published-min=2024-10-14T00%3A00%3A00Z</resources></BatchList>`
+		`<resources>https://hub.example/espi/1_1/resource/Batch/Subscription/a?published-max=2024-10-15T00%3A00%3A00Z&amp;published-min=2024-10-14T00%3A00%3A00Z</resources></BatchList>` + "\n"
 	if m.ContentType != "application/xml" || string(m.Body) != list {
 		t.Errorf("BatchList %s:\n%s", m.ContentType, m.Body)
 	}
 	m, err = c.Compose(GreenButton, []Event{{Kind: Ping}})
 	ok(t, err)
-	if want := xml.Header + `<BatchList xmlns="http://naesb.org/espi"><resources>https://hub.example/espi/1_1/resource/ReadServiceStatus</resources></BatchList>`; string(m.Body) != want {
+	if want := xml.Header + `<BatchList xmlns="http://naesb.org/espi"><resources>https://hub.example/espi/1_1/resource/ReadServiceStatus</resources></BatchList>` + "\n"; string(m.Body) != want {
 		t.Errorf("a ping:\n%s", m.Body)
 	}
 	if _, err := c.Compose(Pull, someEvents()); err == nil {
