@@ -305,7 +305,7 @@ func TestScannerFinds(t *testing.T) {
 	}
 	encodings := map[string]func([]int64) []byte{
 		"CSV in Wh":        text("x%[2]d,", false),
-		"CSV in kWh":       text("%d.%03d,", true),
+		"CSV in kWh":       text("x%d.%03d,", true),
 		"rows of text":     text("home-1;2026-01-15T00:00:%02d;%d\n", false),
 		"lines of decode":  text(`{"meter":"home-1","register":"1-0:1.29.0*255","time":"2026-01-15T00:%02d:00Z","duration_s":900,"value":"%d","unit":"Wh"}`+"\n", false),
 		"int16 LE":         fixed(2, binary.LittleEndian),

@@ -66,7 +66,7 @@ func (s *split) keysRotate(t *testing.T) {
 		return keys
 	}
 	before := status()
-	if before["hub"].Stored != 5 || before["households"].Stored == 0 {
+	if before["hub"].Stored != 9 || before["households"].Stored == 0 {
 		t.Errorf("before: %+v", before)
 	}
 	s.eventually(t, "rotating", func(int) error {
