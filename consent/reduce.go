@@ -111,7 +111,7 @@ func sum(group []meter.Series, g Granularity, zone *time.Location, from, until i
 			return nil, ErrSum
 		}
 		end = i.start + i.length
-		t.value, t.quality = value, worse(t.quality, i.quality)
+		t.value, t.quality = value, meter.Worse(t.quality, i.quality)
 		t.covered += i.length
 	}
 	for n := range totals {
@@ -145,14 +145,6 @@ func intervals(group []meter.Series) []interval {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.length, b.length))
 	})
 	return all
-}
-
-func worse(a, b meter.Quality) meter.Quality {
-	rank := [...]int{meter.Measured: 0, meter.Substituted: 1, meter.Estimated: 2, meter.Suspect: 3}
-	if rank[min(b, meter.Suspect)] > rank[min(a, meter.Suspect)] {
-		return min(b, meter.Suspect)
-	}
-	return a
 }
 
 // runs turns totals, ordered by time, into series of equally long intervals,

@@ -85,6 +85,17 @@ const (
 // Known reports whether q is an assigned code.
 func (q Quality) Known() bool { return q <= Suspect || q == Missing }
 
+// Worse returns the worse of two qualities of values that are there: what a sum of both
+// is worth. From the best: measured, substituted, estimated, suspect; whatever else a
+// value is said to be counts as suspect.
+func Worse(a, b Quality) Quality {
+	rank := [...]int{Measured: 0, Substituted: 1, Estimated: 2, Suspect: 3}
+	if rank[min(b, Suspect)] > rank[min(a, Suspect)] {
+		return min(b, Suspect)
+	}
+	return a
+}
+
 // String returns the lower-case English name, or "quality(n)" for an unassigned code.
 func (q Quality) String() string {
 	switch q {

@@ -144,3 +144,19 @@ func TestAbsurdFramesDoNotPanic(t *testing.T) {
 		}
 	}
 }
+
+// What a sum is worth is said by its worst value, in one order everywhere. It would catch
+// an estimate that hides behind a substitute, and a mark of tomorrow that counts as none.
+func TestWorse(t *testing.T) {
+	order := []meter.Quality{meter.Measured, meter.Substituted, meter.Estimated, meter.Suspect}
+	for i, a := range order {
+		for j, b := range order {
+			if got := meter.Worse(a, b); got != order[max(i, j)] {
+				t.Errorf("of %v and %v: %v", a, b, got)
+			}
+		}
+	}
+	if got := meter.Worse(meter.Estimated, 9); got != meter.Suspect {
+		t.Errorf("of an estimate and what is not assigned: %v", got)
+	}
+}

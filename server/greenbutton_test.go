@@ -64,7 +64,7 @@ type metered struct {
 }
 
 // values reads a feed as a client does.
-func (r espiReply) values(t *testing.T) map[metered]int64 {
+func (r espiReply) values(t testing.TB) map[metered]int64 {
 	t.Helper()
 	if r.code != http.StatusOK || r.header.Get("Content-Type") != espi.MediaType {
 		t.Fatalf("answered %d, %s: %.300s", r.code, r.header.Get("Content-Type"), r.body)

@@ -73,7 +73,7 @@ func (h *Hub) routes(rest, pages http.Handler) []Route {
 			routes = append(routes, Route{pattern, guardOAuth, handler})
 		}
 		for pattern, handler := range greenbutton.Routes(greenbutton.Config{
-			Conn: h.conn, As: asCaller, PublicURL: h.publicURL, Now: h.clock, Random: h.random, Log: h.log,
+			Conn: h.conn, As: callerMetadata, PublicURL: h.publicURL, Now: h.clock, Random: h.random, Log: h.log,
 		}) {
 			routes = append(routes, Route{pattern, guardMatrix, handler})
 		}
@@ -220,19 +220,6 @@ func asRegulator(ctx context.Context) (context.Context, bool) {
 		return nil, false
 	}
 	return metadata.AppendToOutgoingContext(ctx, internalPrincipal, p.internal()), true
-}
-
-// asCaller returns the context in which a request's calls are its caller's: of a verified
-// certificate, or of the token that it shows, as behind REST.
-func asCaller(r *http.Request) context.Context {
-	ctx := r.Context()
-	if p, ok := ctx.Value(principalKey{}).(Principal); ok && p.Kind != Public {
-		return metadata.AppendToOutgoingContext(ctx, internalPrincipal, p.internal())
-	}
-	if v := r.Header.Get("Authorization"); v != "" {
-		return metadata.AppendToOutgoingContext(ctx, "authorization", v)
-	}
-	return ctx
 }
 
 func kindName(k Kind) string {

@@ -25,7 +25,7 @@ func (r *rig) rest(token string) *restClient {
 }
 
 // raw makes a call and returns what came back, and the reason if it is an error.
-func (c *restClient) raw(t *testing.T, verb, path string, body []byte) (code int, answer []byte, reason string) {
+func (c *restClient) raw(t testing.TB, verb, path string, body []byte) (code int, answer []byte, reason string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), verb, c.base+path, bytes.NewReader(body))
 	ok(t, err)
@@ -55,7 +55,7 @@ func (c *restClient) raw(t *testing.T, verb, path string, body []byte) (code int
 
 // call sends in and reads out; the error of an answer that is none of success is
 // its reason.
-func (c *restClient) call(t *testing.T, verb, path string, in, out proto.Message) error {
+func (c *restClient) call(t testing.TB, verb, path string, in, out proto.Message) error {
 	t.Helper()
 	var body []byte
 	if in != nil {

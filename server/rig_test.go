@@ -34,7 +34,7 @@ func onStores(t *testing.T, scenario func(t *testing.T, url string)) {
 	t.Run("postgres", func(t *testing.T) { scenario(t, pgtest.Database(t)) })
 }
 
-func onSQLite(t *testing.T) string {
+func onSQLite(t testing.TB) string {
 	return "sqlite:" + filepath.Join(t.TempDir(), "hub.db")
 }
 
@@ -80,12 +80,12 @@ type rig struct {
 	ca    *authority
 	log   *logbook
 
-	t    *testing.T
+	t    testing.TB
 	stop func() // gracefully; harmless again
 }
 
 // newRig starts a hub over the store at url.
-func newRig(t *testing.T, url string, change ...func(*Config)) *rig {
+func newRig(t testing.TB, url string, change ...func(*Config)) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	r := &rig{t: t, clock: &clock{}, ca: newAuthority(t), log: &logbook{}}
@@ -282,7 +282,7 @@ func ok(t testing.TB, err error) {
 }
 
 // refused checks the code and the reason of an error from the wire.
-func refused(t *testing.T, err error, code codes.Code, reason string) {
+func refused(t testing.TB, err error, code codes.Code, reason string) {
 	t.Helper()
 	if s := status.Convert(err); s.Code() != code || reasonOf(s) != reason {
 		t.Errorf("%s, reason %q (%s); want %s, %q", s.Code(), reasonOf(s), s.Message(), code, reason)

@@ -46,7 +46,7 @@ type town struct {
 	envelopeKeys                    []ledger.EnvelopePrivateKey             // the regulator's own halves
 }
 
-func newTown(t *testing.T, url string, change ...func(*Config)) *town {
+func newTown(t testing.TB, url string, change ...func(*Config)) *town {
 	t.Helper()
 	w := &town{rig: newRig(t, url, change...), homes: map[string]*wattveilv1.CreatedHousehold{}}
 	w.connect()
@@ -248,7 +248,7 @@ func (w *town) own(c *client, point string, from, until time.Time) map[int64]int
 }
 
 // intervals lays series out; no interval may be there twice.
-func intervals(t *testing.T, ss []*wattveilv1.Series) map[int64]int64 {
+func intervals(t testing.TB, ss []*wattveilv1.Series) map[int64]int64 {
 	t.Helper()
 	out := map[int64]int64{}
 	for _, s := range ss {

@@ -47,6 +47,7 @@ type sandboxHome struct {
 
 type sandboxFlags struct {
 	dir, listen string
+	stopAfter   time.Duration
 }
 
 func sandboxCommand() *cobra.Command {
@@ -68,6 +69,7 @@ func sandboxCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.dir, "dir", "", "keep the hub's data here (default: a temporary directory, removed at the end)")
 	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:0", "loopback address of portal, REST, OAuth and Green Button")
+	cmd.Flags().DurationVar(&f.stopAfter, "stop-after", time.Minute, "how long the home that stops sharing shares before")
 	return cmd
 }
 
@@ -93,7 +95,7 @@ func (f *sandboxFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer rig.stop()
-	s := &sandbox{rig: rig, first: first}
+	s := &sandbox{rig: rig, first: first, stopAfter: f.stopAfter}
 	if err := s.seed(ctx); err != nil {
 		return err
 	}
@@ -145,8 +147,8 @@ var homeKinds = []homeKind{
 		less.Granularity = max(less.GetGranularity(), wattveilv1.Granularity_GRANULARITY_DAY)
 		return h.grant(ctx, c, less)
 	}},
-	{"agrees, and stops sharing a minute later", func(ctx context.Context, s *sandbox, h *sandboxHousehold, c *wattveilv1.Consent) error {
-		s.stopLater(h, c, time.Minute)
+	{"agrees, and stops sharing soon after", func(ctx context.Context, s *sandbox, h *sandboxHousehold, c *wattveilv1.Consent) error {
+		s.stops = append(s.stops, stopAt{time.Now().Add(s.stopAfter), h, c})
 		return h.grant(ctx, c, nil)
 	}},
 	{"never answers", nil},
@@ -156,18 +158,16 @@ var homeKinds = []homeKind{
 type sandbox struct {
 	rig   *rig
 	first time.Time // of the data
-	homes []*sandboxHousehold
-	stops []stopAt
+	// stopAfter is how long the home that stops shares before.
+	stopAfter time.Duration
+	homes     []*sandboxHousehold
+	stops     []stopAt
 }
 
 type stopAt struct {
 	at      time.Time
 	home    *sandboxHousehold
 	consent *wattveilv1.Consent
-}
-
-func (s *sandbox) stopLater(h *sandboxHousehold, c *wattveilv1.Consent, after time.Duration) {
-	s.stops = append(s.stops, stopAt{time.Now().Add(after), h, c})
 }
 
 // sandboxHousehold is a home with a session of its own.

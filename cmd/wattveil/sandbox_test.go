@@ -22,14 +22,14 @@ import (
 )
 
 // startSandbox runs the command until the test ends and returns what it printed.
-func startSandbox(t *testing.T) sandboxReport {
+func startSandbox(t *testing.T, flags ...string) sandboxReport {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	out, in := io.Pipe()
 	var stderr bytes.Buffer
 	var ended sync.WaitGroup
 	ended.Go(func() {
-		code := run(ctx, []string{"sandbox", "--json"}, in, &stderr)
+		code := run(ctx, append([]string{"sandbox", "--json"}, flags...), in, &stderr)
 		_ = in.CloseWithError(errors.New("ended with " + strconv.Itoa(code)))
 	})
 	t.Cleanup(func() { stop(); ended.Wait() })
@@ -116,7 +116,7 @@ func TestSandboxHomes(t *testing.T) {
 	if last := sandboxStart(time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)).AddDate(0, 0, 49); last != time.Date(2026, 2, 28, 23, 0, 0, 0, time.UTC) {
 		t.Errorf("the data ends %s", last)
 	}
-	r := startSandbox(t)
+	r := startSandbox(t, "--stop-after", "1s")
 	if len(r.Homes) != len(homeKinds) || r.ClientSecret == "" || time.Since(r.DataUntil) > 25*time.Hour || time.Since(r.DataUntil) < 0 {
 		t.Fatalf("it says %+v", r)
 	}
@@ -124,7 +124,7 @@ func TestSandboxHomes(t *testing.T) {
 		t.Error(err)
 	}
 	c := newSandboxApp(t, r)
-	for i, want := range []string{"SENT_TO_PERMISSION_ADMINISTRATOR", "ACCEPTED", "REJECTED", "PARTIAL", "ACCEPTED", "SENT_TO_PERMISSION_ADMINISTRATOR"} {
+	for i, want := range []string{"SENT_TO_PERMISSION_ADMINISTRATOR", "ACCEPTED", "REJECTED", "PARTIAL", "REVOKED", "SENT_TO_PERMISSION_ADMINISTRATOR"} {
 		if got := c.asks(r.Homes[i].UsagePoint, want); got != want {
 			t.Errorf("a home that %s: %s, want %s", r.Homes[i].Does, got, want)
 		}

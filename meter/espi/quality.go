@@ -50,12 +50,9 @@ func worst(codes []int64, otherwise *int64) meter.Quality {
 		}
 		return qualityOf(*otherwise)
 	}
-	rank := [...]int{meter.Measured: 0, meter.Substituted: 1, meter.Estimated: 2, meter.Suspect: 3}
 	out := meter.Measured
 	for _, c := range codes {
-		if q := qualityOf(c); rank[q] > rank[out] {
-			out = q
-		}
+		out = meter.Worse(out, qualityOf(c))
 	}
 	return out
 }

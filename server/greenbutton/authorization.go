@@ -1,7 +1,8 @@
 package greenbutton
 
 import (
-	"encoding/xml"
+	"errors"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -117,7 +118,8 @@ func within(q query, t int64) bool {
 	return t >= q.publishedMin && (q.publishedMax == 0 || t < q.publishedMax)
 }
 
-// scopeOf says terms as an ESPI scope string, in at most 256 characters.
+// scopeOf says terms as an ESPI scope string, in at most 256 characters. How long the
+// intervals are that leave as metered is not known before they are read, and not said.
 func scopeOf(t *wattveilv1.Terms) string {
 	blocks := []string{"1", "3", "4", "5"}
 	for _, register := range t.GetRegisters() {
@@ -127,17 +129,11 @@ func scopeOf(t *wattveilv1.Terms) string {
 		}
 	}
 	blocks = append(blocks, "13", "31", "32", "37", "39")
-	step := "900_1800_3600"
-	switch t.GetGranularity() {
-	case wattveilv1.Granularity_GRANULARITY_HOUR:
-		step = "3600"
-	case wattveilv1.Granularity_GRANULARITY_DAY:
-		step = "86400"
-	case wattveilv1.Granularity_GRANULARITY_MONTH:
-		step = "2592000"
-	default:
+	step := ""
+	if g := t.GetGranularity(); g != wattveilv1.Granularity_GRANULARITY_INTERVAL {
+		step = ";IntervalDuration=" + strconv.FormatInt(stepOf(g, 3600).Length(), 10)
 	}
-	return "FB=" + strings.Join(blocks, "_") + ";IntervalDuration=" + step + ";BlockDuration=daily;HistoryLength=" +
+	return "FB=" + strings.Join(blocks, "_") + step + ";BlockDuration=daily;HistoryLength=" +
 		strconv.FormatInt(t.GetDataUntil()-t.GetDataFrom(), 10) + ";SubscriptionFrequency=daily"
 }
 
@@ -192,27 +188,31 @@ func (d *door) putAuthorization(r *request) error {
 	return r.entry(d.authorizationEntry(r, s.consent))
 }
 
-// readAuthorization reads the one Authorization of a document, an entry or a resource by
-// itself.
-func readAuthorization(body interface{ Read([]byte) (int, error) }) (espi.Authorization, error) {
-	d := xml.NewDecoder(body)
-	d.Strict = true
+// readAuthorization reads the one Authorization of a document: a feed, an entry or the
+// resource by itself. What is no document, or has none or two, is an error.
+func readAuthorization(body io.Reader) (*espi.Authorization, error) {
+	d, err := espi.NewDecoder(body)
+	if err != nil {
+		return nil, err
+	}
+	var found *espi.Authorization
 	for {
-		tok, err := d.Token()
+		e, err := d.Next()
+		if errors.Is(err, io.EOF) {
+			if found == nil {
+				return nil, errNotThere
+			}
+			return found, nil
+		}
 		if err != nil {
-			return espi.Authorization{}, err
+			return nil, err
 		}
-		if _, ok := tok.(xml.Directive); ok { // no document types
-			return espi.Authorization{}, errNotThere
-		}
-		if e, ok := tok.(xml.StartElement); ok && e.Name.Space == espi.Space && e.Name.Local == "Authorization" {
-			var in struct {
-				Status *int64 `xml:"http://naesb.org/espi status"`
+		for _, c := range e.Contents {
+			a, ok := c.(*espi.Authorization)
+			if !ok || found != nil {
+				return nil, errNotThere
 			}
-			if err := d.DecodeElement(&in, &e); err != nil || in.Status == nil {
-				return espi.Authorization{}, errNotThere
-			}
-			return espi.Authorization{Status: *in.Status}, nil
+			found = a
 		}
 	}
 }

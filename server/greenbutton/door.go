@@ -17,6 +17,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/wattveil/wattveil/meter/espi"
@@ -30,9 +31,9 @@ var Prefixes = []string{"/espi/1_1/resource", "/DataCustodian/espi/1_1/resource"
 type Config struct {
 	// Conn reaches the hub's API. Required.
 	Conn grpc.ClientConnInterface
-	// As returns the context in which a request's calls are made: in the name of whoever
+	// As returns the metadata of a request's calls, which are made in the name of whoever
 	// made it. Required.
-	As func(*http.Request) context.Context
+	As func(*http.Request) metadata.MD
 	// PublicURL is the scheme and host by which clients reach the hub. Required.
 	PublicURL func() string
 	// Now is the hub's clock, Random draws request ids: cryptographic. Required.
@@ -131,12 +132,13 @@ func (a *answer) Write(p []byte) (int, error) {
 	return a.ResponseWriter.Write(p)
 }
 
-// answerTimeout bounds an answer, a bulk one aside.
+// answerTimeout bounds an answer, a bulk one aside: that ends with its caller, or with
+// the time that the HTTP server gives an answer.
 const answerTimeout = 5 * time.Minute
 
 func (d *door) handler(rt route, prefix string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(d.As(r), answerTimeout)
+		ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(r.Context(), d.As(r)), answerTimeout)
 		defer cancel()
 		w.Header().Set("Cache-Control", "no-store")
 		out := &answer{ResponseWriter: w}

@@ -187,19 +187,34 @@ func (d *door) usageSummaries(r *request) error {
 	}
 	var entries []espi.Entry
 	for _, of := range registers {
-		sum := espi.Summary{Register: of.Register, Start: of.parts[0].Start, Duration: of.end() - of.parts[0].Start}
-		for _, s := range of.parts {
-			for i, v := range s.Values {
-				if s.QualityAt(i) != meter.Missing {
-					sum.Value += v
-				}
-			}
-		}
-		if e, err := h.UsageSummary(h.point.UsagePoint, sum); err == nil { // what is not consumption has none
+		if e, err := h.UsageSummary(h.point.UsagePoint, of.sum()); err == nil { // what is not consumption has none
 			entries = append(entries, e)
 		}
 	}
 	return r.feed(h.Subscription, "UsageSummary", h.Site.UsageSummaries(h.ID, h.name()), page(h.query, entries)...)
+}
+
+// sum adds the register up over the time that was read. It is as good as the worst of its
+// values, and in doubt where one is not there.
+func (of register) sum() espi.Summary {
+	sum := espi.Summary{Register: of.Register, Start: of.parts[0].Start, Duration: of.end() - of.parts[0].Start}
+	next := sum.Start
+	for _, s := range of.parts {
+		if s.Start != next {
+			sum.Quality = meter.Suspect
+		}
+		for i, v := range s.Values {
+			switch q := s.QualityAt(i); q {
+			case meter.Missing:
+				sum.Quality = meter.Suspect
+			case meter.Measured, meter.Estimated, meter.Substituted, meter.Suspect:
+				sum.Value += v
+				sum.Quality = meter.Worse(sum.Quality, q)
+			}
+		}
+		next = s.StartAt(len(s.Values))
+	}
+	return sum
 }
 
 // retailCustomer is the feed about a person, of which the hub knows nothing.

@@ -84,7 +84,7 @@ func (r *request) json(v any) error {
 
 // meters lists the usage points of the consents that are named.
 func (d *door) meters(r *request) error {
-	_, more, err := parseQuery(r.r.URL.RawQuery, "authorizations", "is_activated", "expand_meter_blocks", "limit", "after", "order", "uids")
+	_, more, err := parseQuery(r.r.URL.RawQuery, "authorizations", "is_activated", "expand_meter_blocks")
 	if err != nil {
 		return err
 	}
@@ -99,6 +99,9 @@ func (d *door) meters(r *request) error {
 		Meters []meterJSON `json:"meters"`
 		Next   *string     `json:"next"`
 	}{Meters: []meterJSON{}}
+	if truth(more.Get("is_activated")) { // none is: there is nothing to activate
+		return r.json(out)
+	}
 	if len(ids) == 0 {
 		all, err := d.granted(r)
 		if err != nil {
@@ -215,10 +218,15 @@ func (d *door) revoke(r *request) error {
 		return err
 	}
 	ended := time.Unix(c.GetEndedAt(), 0).UTC()
+	expired := c.GetState() == wattveilv1.ConsentState_CONSENT_STATE_EXPIRED
+	state := "revoked"
+	if expired { // before it could be given up
+		state = "expired"
+	}
 	expires := time.Unix(c.GetTerms().GetPermissionUntil(), 0).UTC()
 	return r.json(authorizationJSON{
 		UID: c.GetId(), Created: time.Unix(c.GetDecidedAt(), 0).UTC(), Expires: expires, Exports: map[string]any{}, Notes: []string{},
-		IsExpired: c.GetState() == wattveilv1.ConsentState_CONSENT_STATE_EXPIRED, Revoked: &ended, IsRevoked: true,
-		Scope: scopeJSON{expires}, Status: "revoked", StatusTS: ended, UserUID: c.GetRecipient(), UserStatus: "active", Utility: "wattveil",
+		IsExpired: expired, Revoked: &ended, IsRevoked: !expired,
+		Scope: scopeJSON{expires}, Status: state, StatusTS: ended, UserUID: c.GetRecipient(), UserStatus: "active", Utility: "wattveil",
 	})
 }
